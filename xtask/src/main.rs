@@ -1,2 +1,4 @@
-//! placeholder
+//! Development tasks.
+#![forbid(unsafe_code)]
+
 fn main() {}

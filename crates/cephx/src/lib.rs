@@ -1,1 +1,2 @@
-//! placeholder
+//! Ceph authentication: keys, keyrings, the cephx exchange, tickets and authorizers, without I/O.
+#![forbid(unsafe_code)]

@@ -1,1 +1,2 @@
-//! placeholder
+//! CRUSH: the map and its placement function.
+#![forbid(unsafe_code)]

@@ -1,2 +1,4 @@
-//! placeholder
+//! The `orbd` command.
+#![forbid(unsafe_code)]
+
 fn main() {}

@@ -1,1 +1,2 @@
-//! placeholder
+//! Starts a throwaway real Ceph cluster from installed packages.
+#![forbid(unsafe_code)]

@@ -1,1 +1,2 @@
-//! placeholder
+//! RADOS block device images.
+#![forbid(unsafe_code)]
