@@ -1,0 +1,196 @@
+//! The Debian packages that clusters and tests take their programs from.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use crate::Error;
+
+/// A Debian package, and how to see that it is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    /// Its name.
+    pub name: &'static str,
+    /// A program it brings, to be found on the path; or an absolute path.
+    pub proof: &'static str,
+    /// What it is needed for.
+    pub purpose: &'static str,
+}
+
+const fn package(name: &'static str, proof: &'static str, purpose: &'static str) -> Package {
+    Package {
+        name,
+        proof,
+        purpose,
+    }
+}
+
+/// What a cluster is made of.
+pub const CLUSTER: &[Package] = &[
+    package("ceph-mon", "ceph-mon", "the monitors"),
+    package(
+        "ceph-mgr",
+        "ceph-mgr",
+        "the manager: statistics, and orders that go through it",
+    ),
+    package("ceph-osd", "ceph-osd", "the OSDs"),
+    package(
+        "ceph-common",
+        "ceph",
+        "ceph, rados, rbd: set-up and the other side of comparisons",
+    ),
+    package(
+        "ceph-base",
+        "osdmaptool",
+        "osdmaptool, monmaptool, crushtool",
+    ),
+    package(
+        "util-linux",
+        "setpriv",
+        "ties the daemons to the process that owns them",
+    ),
+];
+
+/// What the tests compare with and drive images by, besides the cluster itself.
+pub const TESTS: &[Package] = &[
+    package("rbd-nbd", "rbd-nbd", "upstream's mapper, for comparison"),
+    package(
+        "fio",
+        "fio",
+        "load with verification, through librbd, NBD and block devices",
+    ),
+    package("libnbd-bin", "nbdinfo", "nbdinfo, nbdcopy: an NBD client"),
+    package(
+        "nbdkit",
+        "nbdkit",
+        "an NBD server and fault filters to compare with",
+    ),
+    package(
+        "python3-libnbd",
+        "nbdsh",
+        "nbdsh: an NBD client that can be scripted",
+    ),
+    package(
+        "qemu-utils",
+        "qemu-img",
+        "qemu-img, qemu-io: another NBD client",
+    ),
+    package(
+        "fuse3",
+        "fusermount3",
+        "mounting through FUSE as an ordinary user",
+    ),
+    package(
+        "e2fsprogs",
+        "mkfs.ext4",
+        "ext4 file systems and their check",
+    ),
+    package("xfsprogs", "mkfs.xfs", "xfs file systems and their check"),
+    package("iproute2", "ip", "network namespaces"),
+];
+
+/// Sees to it that all of `packages` are installed.
+///
+/// Missing ones are installed by `apt-get` when this process is root.
+///
+/// # Errors
+///
+/// [`Error::NotInstalled`] with the command to type when it is not root, and [`Error::Command`]
+/// with what `apt-get` said when the installation fails.
+pub fn ensure(packages: &[Package]) -> Result<(), Error> {
+    let missing: Vec<&Package> = packages.iter().filter(|p| !is_installed(p)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(not_installed(&missing));
+    }
+    // The tests of one process ask at the same time; the first one installs for all.
+    let _turn = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let missing: Vec<&Package> = missing.into_iter().filter(|p| !is_installed(p)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
+    tracing::info!(packages = names.join(" "), "installing");
+    apt_get(&["update"])?;
+    apt_get(
+        &[
+            &["install", "-y", "--no-install-recommends"],
+            names.as_slice(),
+        ]
+        .concat(),
+    )?;
+    let missing: Vec<&Package> = missing.into_iter().filter(|p| !is_installed(p)).collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(not_installed(&missing))
+    }
+}
+
+/// Whether a program is found where shells of this machine look for it, or in the directories of
+/// the administrator's programs, which ordinary users do not search.
+#[must_use]
+pub fn is_program_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(Into::into))
+        .any(|dir| dir.join(program).is_file())
+}
+
+fn is_installed(package: &Package) -> bool {
+    if package.proof.starts_with('/') {
+        Path::new(package.proof).exists()
+    } else {
+        is_program_there(package.proof)
+    }
+}
+
+fn not_installed(missing: &[&Package]) -> Error {
+    Error::NotInstalled {
+        programs: missing.iter().map(|p| p.proof.to_owned()).collect(),
+        packages: missing.iter().map(|p| p.name.to_owned()).collect(),
+    }
+}
+
+fn apt_get(args: &[&str]) -> Result<(), Error> {
+    let output = Command::new("apt-get")
+        // Another process may be installing, too.
+        .args(["-q", "-o", "DPkg::Lock::Timeout=600"])
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::Spawn {
+            program: "apt-get".into(),
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Command {
+        command: format!("apt-get {}", args.join(" ")),
+        status: output.status.to_string(),
+        output: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+static INSTALLING: Mutex<()> = Mutex::new(());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_to_install() {
+        let absent = package("no-such-package", "no-such-program", "nothing");
+        let present = package("dash", "sh", "shells");
+        assert!(is_installed(&present));
+        assert!(!is_installed(&absent));
+        assert_eq!(
+            not_installed(&[&absent]).to_string(),
+            "no-such-program: not installed; run: apt-get install --no-install-recommends no-such-package"
+        );
+    }
+}
