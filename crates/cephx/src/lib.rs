@@ -26,10 +26,13 @@
 //! The crate does no I/O: bytes, the time and [randomness](Random) are arguments.
 //!
 //! ```
-//! use cephx::{ClientSession, CryptoKey};
+//! use cephx::{ClientSession, Keyring};
+//! use denc::AuthEntityName;
 //!
-//! let key: CryptoKey = "AQDoUwNrCDHEMhAA4f/lymn87nZe++dDU8YVjA==".parse()?;
-//! let session = ClientSession::new("client.admin".parse()?, key);
+//! let name: AuthEntityName = "client.admin".parse()?;
+//! let keyring: Keyring = "[client.admin]
+//!     key = AQDoUwNrCDHEMhAA4f/lymn87nZe++dDU8YVjA==".parse()?;
+//! let session = ClientSession::new(name.clone(), keyring.key(&name)?.clone());
 //! let first_payload = session.monitor_handshake().request();
 //! # assert_eq!(first_payload.len(), 22);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -39,7 +42,9 @@
 mod authorizer;
 mod crypto;
 mod error;
+pub mod ini;
 mod key;
+mod keyring;
 
 mod monitor;
 pub mod none;
@@ -54,6 +59,7 @@ pub use authorizer::ServiceHandshake;
 pub use crypto::KeyUsage;
 pub use error::{Error, Result};
 pub use key::{CryptoKey, KeyType};
+pub use keyring::{Keyring, KeyringError, User};
 
 pub use monitor::{ConnectionKeys, MonitorHandshake};
 pub use renewal::Renewal;
