@@ -1,0 +1,47 @@
+//! What can be wrong with a map that has arrived.
+
+use denc::{DecodeError, Epoch, OsdId, Uuid};
+
+/// A map or incremental that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OsdMapError {
+    /// The bytes make no sense, or do not match their checksum.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// An incremental that does not follow upon the map.
+    #[error("incremental OSD map {incremental} does not follow upon epoch {map}")]
+    Gap {
+        /// The epoch of the map.
+        map: Epoch,
+        /// The epoch of the incremental.
+        incremental: Epoch,
+    },
+    /// An incremental of another cluster.
+    #[error("incremental OSD map is of cluster {found}, not of {expected}")]
+    OtherCluster {
+        /// The cluster of the map.
+        expected: Uuid,
+        /// The cluster of the incremental.
+        found: Uuid,
+    },
+    /// An incremental whose full map is of another epoch.
+    #[error("incremental OSD map {incremental} holds full map {full}")]
+    WrongFullMap {
+        /// The epoch of the incremental.
+        incremental: Epoch,
+        /// The epoch of the full map inside.
+        full: Epoch,
+    },
+    /// An incremental that changes an OSD that cannot be.
+    #[error("incremental OSD map changes osd.{osd} of {max_osd}")]
+    NoSuchOsd {
+        /// The OSD.
+        osd: OsdId,
+        /// How many there can be.
+        max_osd: u32,
+    },
+    /// More OSDs than any cluster has.
+    #[error("OSD map has room for {0} OSDs, more than is sensible")]
+    TooManyOsds(i32),
+}

@@ -1,0 +1,3 @@
+//! Maps made by Ceph's own programs, and what these say about them.
+
+mod placement;
