@@ -112,17 +112,26 @@ impl Reservation {
 
     fn free(ports: MonPorts, count: usize, ip: IpAddr) -> Result<Self, Error> {
         let mut listeners = Vec::new();
-        let mut mons = Vec::new();
-        for _ in 0..count {
-            let mut take = || -> Result<SocketAddr, Error> {
-                let (address, listener) = bind_somewhere(ip)?;
-                listeners.push(listener);
-                Ok(address)
-            };
-            let v2 = ports.has_v2().then(&mut take).transpose()?;
-            let v1 = ports.has_v1().then(&mut take).transpose()?;
-            mons.push(MonAddress { v2, v1 });
-        }
+        let mut take = |wanted: bool| -> Result<Vec<Option<SocketAddr>>, Error> {
+            let mut addresses = vec![None; count];
+            if wanted {
+                for address in &mut addresses {
+                    let (bound, listener) = bind_somewhere(ip)?;
+                    listeners.push(listener);
+                    *address = Some(bound);
+                }
+            }
+            // Monitors are ranked by address, and `a` is expected to be the first.
+            addresses.sort();
+            Ok(addresses)
+        };
+        let v2 = take(ports.has_v2())?;
+        let v1 = take(ports.has_v1())?;
+        let mons = v2
+            .into_iter()
+            .zip(v1)
+            .map(|(v2, v1)| MonAddress { v2, v1 })
+            .collect();
         Ok(Self {
             mons,
             ip,

@@ -665,7 +665,7 @@ done
 /// `/run/osd.99999.asok`.
 const LONGEST_DIR: usize = 107 - 19;
 const START_ATTEMPTS: u32 = 3;
-const DAEMON_POLL: Duration = Duration::from_millis(20);
+const DAEMON_POLL: Duration = Duration::from_millis(50);
 const CLUSTER_POLL: Duration = Duration::from_millis(200);
 /// On a loaded machine the slowest daemon takes some ten seconds.
 const DAEMON_LIMIT: Duration = Duration::from_secs(90);

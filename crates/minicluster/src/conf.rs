@@ -82,6 +82,8 @@ impl Conf<'_> {
         set("mon_tick_interval", &1);
         set("mgr_tick_period", &1);
         set("mgr_stats_period", &1);
+        // Its tables would push everything else out of the end of a log.
+        set("debug_rocksdb", &"1/5");
         if options.fast_failure_detection {
             set("osd_heartbeat_interval", &1);
             set("osd_heartbeat_grace", &4);

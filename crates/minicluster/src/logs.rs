@@ -36,7 +36,10 @@ fn end_of(path: &Path) -> String {
         return String::new();
     };
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains(OWN_NOISE))
+        .collect();
     lines
         .get(lines.len().saturating_sub(TAIL_LINES)..)
         .unwrap_or_default()
@@ -44,5 +47,7 @@ fn end_of(path: &Path) -> String {
 }
 
 /// Enough to hold [`TAIL_LINES`] of ordinary lines.
-const TAIL_BYTES: u64 = 8192;
+const TAIL_BYTES: u64 = 16384;
 const TAIL_LINES: usize = 25;
+/// What a daemon logs when it is asked for its status before it knows that question.
+const OWN_NOISE: &str = "AdminSocket: request";

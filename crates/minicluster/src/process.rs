@@ -2,12 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::launcher::Launcher;
 use crate::layout::Layout;
@@ -18,9 +21,9 @@ use crate::{Daemon, Error};
 pub(crate) struct Process {
     daemon: Daemon,
     pid: Pid,
-    /// When the process was started, in clock ticks since boot: tells it from a later process with
-    /// the same pid.
-    start_ticks: u64,
+    /// Stands for exactly this process, even when its pid is given to another one. None when it had
+    /// ended before it could be opened.
+    handle: Option<OwnedFd>,
     /// The shell between us and an owned daemon. Holds the write end of the pipe whose closing
     /// kills the daemon. A detached daemon has none.
     supervisor: Option<Child>,
@@ -56,11 +59,10 @@ impl Process {
             command: format!("the supervisor of {daemon}"),
             output: line.clone(),
         })?;
-        let start_ticks = start_ticks(pid).unwrap_or_default();
         Ok(Self {
             daemon,
             pid,
-            start_ticks,
+            handle: open(pid),
             supervisor: Some(child),
         })
     }
@@ -92,7 +94,7 @@ impl Process {
         Ok(Self {
             daemon,
             pid,
-            start_ticks,
+            handle: open(pid),
             supervisor: None,
         })
     }
@@ -100,14 +102,16 @@ impl Process {
     /// The detached daemon noted in the directory, if it still runs.
     pub(crate) fn find_detached(layout: &Layout, daemon: Daemon) -> Option<Self> {
         let text = fs::read_to_string(layout.pid(daemon)).ok()?;
-        let (pid, ticks) = text.trim().split_once(' ')?;
+        let (pid, noted_ticks) = text.trim().split_once(' ')?;
+        let pid = parse_pid(pid)?;
         let process = Self {
             daemon,
-            pid: parse_pid(pid)?,
-            start_ticks: ticks.parse().ok()?,
+            pid,
+            handle: open(pid),
             supervisor: None,
         };
-        process.is_same_process().then_some(process)
+        // Looked at after the handle was opened, so the handle is of the process looked at.
+        (start_ticks(pid) == noted_ticks.parse().ok()).then_some(process)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -123,18 +127,16 @@ impl Process {
                 Ok(Some(status)) => Some(describe(status)),
                 Err(e) => Some(e.to_string()),
             },
-            None => (!self.is_same_process()).then(|| "not running".to_owned()),
+            None => has_ended(self.handle.as_ref()).then(|| "not running".to_owned()),
         }
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Error> {
-        if !self.is_same_process() {
-            return Err(Error::Signal {
-                daemon: self.daemon.to_string(),
-                source: io::Error::from(rustix::io::Errno::SRCH),
-            });
-        }
-        kill_process(self.pid, signal).map_err(|e| Error::Signal {
+        let sent = match &self.handle {
+            Some(handle) => pidfd_send_signal(handle, signal),
+            None => Err(Errno::SRCH),
+        };
+        sent.map_err(|e| Error::Signal {
             daemon: self.daemon.to_string(),
             source: e.into(),
         })
@@ -162,11 +164,6 @@ impl Process {
             self.wait(KILL_LIMIT);
         }
     }
-
-    /// A process that has ended but is not reaped yet does not count.
-    fn is_same_process(&self) -> bool {
-        start_ticks(self.pid) == Some(self.start_ticks)
-    }
 }
 
 impl Drop for Process {
@@ -177,7 +174,7 @@ impl Drop for Process {
     }
 }
 
-/// The daemon in the foreground. `setpriv` ends it when the supervisor is killed.
+/// The daemon in the foreground.
 fn daemon_words(
     layout: &Layout,
     launcher: &Launcher,
@@ -199,6 +196,18 @@ fn append(path: &Path) -> io::Result<File> {
 
 fn parse_pid(text: &str) -> Option<Pid> {
     text.parse().ok().and_then(Pid::from_raw)
+}
+
+fn open(pid: Pid) -> Option<OwnedFd> {
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// Whether the process has ended with all its threads, reaped by its parent or not.
+fn has_ended(handle: Option<&OwnedFd>) -> bool {
+    let Some(handle) = handle else { return true };
+    let mut fds = [PollFd::new(handle, PollFlags::IN)];
+    // It does not wait, so it is not interrupted either.
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// The start time in `/proc/PID/stat` (its field 22) of a process that has not ended.

@@ -1,6 +1,7 @@
 //! One monitor, one manager, one OSD: what most tests run on.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use minicluster::Cluster;
+use minicluster::{Cluster, Daemon};
 
 #[test]
 fn with_cephx_and_checksums() {
@@ -32,4 +33,38 @@ fn with_cephx_and_checksums() {
     assert!(error.contains("EACCES"), "{error}");
 
     cluster.wait_for_healthy().unwrap();
+}
+
+#[test]
+fn a_paused_osd_says_nothing_and_goes_on() {
+    let cluster = Cluster::builder().mgr(false).start().unwrap();
+    cluster.create_pool("p", 8).unwrap();
+    let conf = cluster.conf_path();
+    cluster.pause_daemon(Daemon::Osd(0)).unwrap();
+    let mut put = cluster.command("rados");
+    let mut put = put
+        .args(["-p", "p", "put", "o"])
+        .arg(&conf)
+        .spawn()
+        .unwrap();
+    assert_eq!(process_state(cluster.pid(Daemon::Osd(0)).unwrap()), "T");
+    assert!(
+        put.try_wait().unwrap().is_none(),
+        "nobody is there to answer"
+    );
+    cluster.resume_daemon(Daemon::Osd(0)).unwrap();
+    assert!(put.wait().unwrap().success());
+    assert_eq!(cluster.rados(&["-p", "p", "ls"]).unwrap(), "o\n");
+}
+
+/// The state letter in `/proc/PID/stat`.
+fn process_state(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(')')
+        .unwrap()
+        .1
+        .split_ascii_whitespace()
+        .next()
+        .unwrap()
+        .to_owned()
 }
