@@ -1,0 +1,350 @@
+//! From bytes to frames.
+
+use bytes::buf::Limit;
+use bytes::{Buf, Bytes, BytesMut};
+use denc::Reader;
+
+use super::input::Input;
+use super::layout::{CRC_EPILOGUE, CRC_EPILOGUE_V2_0, SECURE_HEAD, padded};
+use super::secure::{Gcm, TAG_LEN};
+use crate::frame::{Frame, LateStatus, Preamble, Tag};
+use crate::{Error, Revision, crc, limits};
+
+/// Takes frames out of bytes as they arrive.
+///
+/// After an error nothing more can be taken: where the next frame would start is not known.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    input: Input,
+    revision: Revision,
+    cipher: Option<Gcm>,
+    stage: Stage,
+    /// What the peer may not send yet is refused by its preamble, before anything is set aside for
+    /// it.
+    are_messages_allowed: bool,
+    /// The bytes taken so far, as long as they will be signed.
+    transcript: Option<BytesMut>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Stage {
+    Preamble,
+    /// Segment `index`, in crc mode.
+    Segment(Partial, usize),
+    /// The epilogue, in crc mode.
+    Epilogue(Partial),
+    /// The rest of the first segment, in secure mode. Holds its start.
+    Remainder(Preamble, BytesMut),
+    /// The segments after the first one, in secure mode. Holds the first one.
+    Tail(Preamble, Bytes),
+    /// All of the frame, in secure mode of revision 2.0.
+    Whole(Preamble),
+}
+
+/// A frame in crc mode of which some segments are there.
+#[derive(Debug)]
+struct Partial {
+    preamble: Preamble,
+    segments: [Bytes; limits::SEGMENTS],
+}
+
+impl Decoder {
+    pub(crate) fn new() -> Self {
+        Self {
+            input: Input::default(),
+            revision: Revision::V2_1,
+            cipher: None,
+            stage: Stage::Preamble,
+            are_messages_allowed: false,
+            transcript: Some(BytesMut::new()),
+        }
+    }
+
+    /// Where the next bytes go.
+    pub(crate) fn space(&mut self) -> Limit<&mut BytesMut> {
+        self.input.space()
+    }
+
+    /// The bytes that are there while the banner is being waited for.
+    pub(crate) fn peek(&self) -> &[u8] {
+        self.input.peek()
+    }
+
+    pub(crate) const fn set_revision(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// From the next frame on everything is encrypted.
+    pub(crate) fn set_cipher(&mut self, cipher: Gcm) {
+        self.cipher = Some(cipher);
+    }
+
+    pub(crate) const fn allow_messages(&mut self) {
+        self.are_messages_allowed = true;
+    }
+
+    /// Ends the record of what was taken and gives it out.
+    pub(crate) fn take_transcript(&mut self) -> BytesMut {
+        self.transcript.take().unwrap_or_default()
+    }
+
+    /// The next `len` bytes, once they are there.
+    pub(crate) fn take(&mut self, len: usize) -> Result<Option<BytesMut>, Error> {
+        let Some(taken) = self.input.take(len) else {
+            return Ok(None);
+        };
+        if let Some(transcript) = &mut self.transcript {
+            if transcript.len() + taken.len() > limits::TRANSCRIPT {
+                return Err(Error::TranscriptTooLong {
+                    max: limits::TRANSCRIPT,
+                });
+            }
+            transcript.extend_from_slice(&taken);
+        }
+        Ok(Some(taken))
+    }
+
+    /// The next frame, once it is all there. Frames that were aborted are passed over.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
+        loop {
+            let stage = std::mem::replace(&mut self.stage, Stage::Preamble);
+            let (stage, frame) = match self.advance(stage)? {
+                Progress::Next(stage) => (stage, None),
+                Progress::Frame(frame) => (Stage::Preamble, Some(frame)),
+                Progress::Aborted => {
+                    tracing::debug!("peer aborted a frame");
+                    (Stage::Preamble, None)
+                }
+                Progress::Wait(stage) => {
+                    self.stage = stage;
+                    return Ok(None);
+                }
+            };
+            self.stage = stage;
+            if frame.is_some() {
+                return Ok(frame);
+            }
+        }
+    }
+
+    fn advance(&mut self, stage: Stage) -> Result<Progress, Error> {
+        match stage {
+            Stage::Preamble => match (self.cipher.is_some(), self.revision) {
+                (false, _) => self.crc_preamble(),
+                (true, Revision::V2_1) => self.secure_head(),
+                (true, Revision::V2_0) => self.secure_peek(),
+            },
+            Stage::Segment(partial, index) => self.crc_segment(partial, index),
+            Stage::Epilogue(partial) => self.crc_epilogue(partial),
+            Stage::Remainder(preamble, start) => self.secure_remainder(preamble, start),
+            Stage::Tail(preamble, control) => self.secure_tail(preamble, control),
+            Stage::Whole(preamble) => self.secure_whole(preamble),
+        }
+    }
+
+    fn check_tag(&self, preamble: Preamble) -> Result<Preamble, Error> {
+        match preamble.tag {
+            Tag::Message if !self.are_messages_allowed => Err(Error::UnexpectedFrame {
+                tag: preamble.tag,
+                state: "the handshake",
+            }),
+            _ => Ok(preamble),
+        }
+    }
+
+    fn crc_preamble(&mut self) -> Result<Progress, Error> {
+        let Some(bytes) = self.take(Preamble::LEN)? else {
+            return Ok(Progress::Wait(Stage::Preamble));
+        };
+        let preamble =
+            self.check_tag(Preamble::decode(&Reader::new("preamble", &bytes).array()?)?)?;
+        let partial = Partial {
+            preamble,
+            segments: Default::default(),
+        };
+        Ok(Progress::Next(Stage::Segment(partial, 0)))
+    }
+
+    fn crc_segment(&mut self, mut partial: Partial, index: usize) -> Result<Progress, Error> {
+        let Preamble { tag, count, lens } = partial.preamble;
+        let slots = lens.into_iter().zip(&mut partial.segments);
+        let Some((len, slot)) = slots.take(count).nth(index) else {
+            return Ok(match (count, self.revision) {
+                (1, Revision::V2_1) => Progress::Frame(partial.into_frame()),
+                _ => Progress::Next(Stage::Epilogue(partial)),
+            });
+        };
+        // Only the first segment in revision 2.1 carries its own checksum.
+        let is_checked = index == 0 && self.revision == Revision::V2_1;
+        let trailer = if is_checked { 4 } else { 0 };
+        let Some(mut bytes) = self.take(len + trailer)? else {
+            return Ok(Progress::Wait(Stage::Segment(partial, index)));
+        };
+        let crc = bytes.split_off(len);
+        if is_checked {
+            check_segment(tag, index, &bytes, Reader::new("checksum", &crc).u32()?)?;
+        }
+        *slot = bytes.freeze();
+        Ok(Progress::Next(Stage::Segment(partial, index + 1)))
+    }
+
+    fn crc_epilogue(&mut self, partial: Partial) -> Result<Progress, Error> {
+        let (len, first) = match self.revision {
+            Revision::V2_0 => (CRC_EPILOGUE_V2_0, 0),
+            Revision::V2_1 => (CRC_EPILOGUE, 1),
+        };
+        let Some(bytes) = self.take(len)? else {
+            return Ok(Progress::Wait(Stage::Epilogue(partial)));
+        };
+        let mut reader = Reader::new("epilogue", &bytes);
+        let status = LateStatus::decode(reader.u8()?, self.revision)?;
+        let Preamble { tag, count, .. } = partial.preamble;
+        let segments = partial.segments.iter().enumerate();
+        for (index, segment) in segments.take(count).skip(first) {
+            check_segment(tag, index, segment, reader.u32()?)?;
+        }
+        Ok(Progress::end(status, partial.into_frame()))
+    }
+
+    fn secure_head(&mut self) -> Result<Progress, Error> {
+        let Some(bytes) = self.take(SECURE_HEAD)? else {
+            return Ok(Progress::Wait(Stage::Preamble));
+        };
+        let mut bytes = self.open(bytes)?;
+        let inline = bytes.split_off(Preamble::LEN);
+        let preamble =
+            self.check_tag(Preamble::decode(&Reader::new("preamble", &bytes).array()?)?)?;
+        Ok(Progress::Next(Stage::Remainder(preamble, inline)))
+    }
+
+    fn secure_remainder(
+        &mut self,
+        preamble: Preamble,
+        mut control: BytesMut,
+    ) -> Result<Progress, Error> {
+        let remainder = preamble.secure_remainder();
+        if remainder > 0 {
+            let Some(bytes) = self.take(remainder)? else {
+                return Ok(Progress::Wait(Stage::Remainder(preamble, control)));
+            };
+            control.extend_from_slice(&self.open(bytes)?);
+        }
+        let [len, ..] = preamble.lens;
+        control.truncate(len);
+        Ok(Progress::Next(Stage::Tail(preamble, control.freeze())))
+    }
+
+    fn secure_tail(&mut self, preamble: Preamble, control: Bytes) -> Result<Progress, Error> {
+        let mut frame = Frame {
+            tag: preamble.tag,
+            segments: Default::default(),
+        };
+        let [_, lens @ ..] = preamble.lens;
+        let [first, rest @ ..] = &mut frame.segments;
+        let tail = preamble.secure_tail();
+        if tail == 0 {
+            *first = control;
+            return Ok(Progress::Frame(frame));
+        }
+        let Some(bytes) = self.take(tail)? else {
+            return Ok(Progress::Wait(Stage::Tail(preamble, control)));
+        };
+        let mut bytes = self.open(bytes)?.freeze();
+        *first = control;
+        for (slot, len) in rest.iter_mut().zip(lens) {
+            *slot = cut(&mut bytes, len);
+        }
+        let status = Reader::new("epilogue", &bytes).u8()?;
+        Ok(Progress::end(
+            LateStatus::decode(status, self.revision)?,
+            frame,
+        ))
+    }
+
+    /// In revision 2.0 the length of an encrypted frame is inside it.
+    fn secure_peek(&mut self) -> Result<Progress, Error> {
+        let (Some(start), Some(cipher)) = (
+            self.input.peek().first_chunk::<{ Preamble::LEN }>(),
+            &self.cipher,
+        ) else {
+            return Ok(Progress::Wait(Stage::Preamble));
+        };
+        let preamble = self.check_tag(Preamble::decode(&cipher.peek(start)?)?)?;
+        Ok(Progress::Next(Stage::Whole(preamble)))
+    }
+
+    fn secure_whole(&mut self, preamble: Preamble) -> Result<Progress, Error> {
+        let Some(bytes) = self.take(preamble.secure_v2_0())? else {
+            return Ok(Progress::Wait(Stage::Whole(preamble)));
+        };
+        let mut bytes = self.open(bytes)?.freeze();
+        bytes.advance(Preamble::LEN);
+        let segments = preamble.lens.map(|len| cut(&mut bytes, len));
+        let status = Reader::new("epilogue", &bytes).u8()?;
+        Ok(Progress::end(
+            LateStatus::decode(status, self.revision)?,
+            Frame {
+                tag: preamble.tag,
+                segments,
+            },
+        ))
+    }
+
+    /// Decrypts a stretch that ends with its tag.
+    fn open(&mut self, mut bytes: BytesMut) -> Result<BytesMut, Error> {
+        let len = bytes.len().saturating_sub(TAG_LEN);
+        let tag = Reader::new("tag", &bytes.split_off(len)).array()?;
+        match &mut self.cipher {
+            Some(cipher) => cipher.open(&mut bytes, tag)?,
+            None => return Err(Error::GcmTag),
+        }
+        Ok(bytes)
+    }
+}
+
+/// What came of what was there.
+enum Progress {
+    Next(Stage),
+    Wait(Stage),
+    Frame(Frame),
+    Aborted,
+}
+
+impl Progress {
+    fn end(status: LateStatus, frame: Frame) -> Self {
+        match status {
+            LateStatus::Complete => Self::Frame(frame),
+            LateStatus::Aborted => Self::Aborted,
+        }
+    }
+}
+
+impl Partial {
+    fn into_frame(self) -> Frame {
+        Frame {
+            tag: self.preamble.tag,
+            segments: self.segments,
+        }
+    }
+}
+
+fn check_segment(tag: Tag, segment: usize, bytes: &[u8], found: u32) -> Result<(), Error> {
+    let expected = crc::segment(bytes);
+    if found != expected {
+        return Err(Error::SegmentCrc {
+            tag,
+            segment,
+            found,
+            expected,
+        });
+    }
+    Ok(())
+}
+
+/// The next `len` bytes; the padding behind them is dropped.
+fn cut(bytes: &mut Bytes, len: usize) -> Bytes {
+    let mut segment = bytes.split_to(padded(len).min(bytes.len()));
+    segment.truncate(len);
+    segment
+}

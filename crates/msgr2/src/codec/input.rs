@@ -1,0 +1,122 @@
+//! Bytes that have arrived and wait to be taken in stretches of known length.
+//!
+//! Small stretches are cut out of a common buffer without being copied. A long one of which most is
+//! still to come gets a buffer of its own: what is there is moved over, the rest is read straight to
+//! where it stays.
+
+use bytes::buf::Limit;
+use bytes::{BufMut, BytesMut};
+
+use crate::limits;
+
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    common: BytesMut,
+    own: Option<Own>,
+}
+
+/// A long stretch in the making.
+#[derive(Debug)]
+struct Own {
+    bytes: BytesMut,
+    len: usize,
+}
+
+impl Input {
+    /// Where the next bytes go: never empty, and never more than may be read now.
+    pub(crate) fn space(&mut self) -> Limit<&mut BytesMut> {
+        if let Some(own) = &mut self.own {
+            let missing = own.len - own.bytes.len();
+            if missing > 0 {
+                if own.bytes.capacity() == own.bytes.len() {
+                    own.bytes.reserve(missing.min(own.bytes.len()));
+                }
+                return (&mut own.bytes).limit(missing);
+            }
+        }
+        if self.common.capacity() - self.common.len() < MIN_SPACE {
+            self.common.reserve(limits::READ_BUFFER);
+        }
+        (&mut self.common).limit(limits::READ_BUFFER)
+    }
+
+    /// The next `len` bytes, once they are all there. Must be asked again with the same length
+    /// until they are.
+    pub(crate) fn take(&mut self, len: usize) -> Option<BytesMut> {
+        if let Some(own) = self.own.take() {
+            if own.bytes.len() == own.len {
+                return Some(own.bytes);
+            }
+            self.own = Some(own);
+            return None;
+        }
+        if self.common.len() >= len {
+            return Some(self.common.split_to(len));
+        }
+        if len - self.common.len() > limits::OWN_BUFFER_ABOVE {
+            let mut bytes = BytesMut::with_capacity(len.min(limits::RESERVE_AT_ONCE));
+            bytes.extend_from_slice(&self.common);
+            self.common.clear();
+            self.own = Some(Own { bytes, len });
+        }
+        None
+    }
+
+    /// The bytes that are there, without taking them. Not while a stretch is being waited for.
+    pub(crate) fn peek(&self) -> &[u8] {
+        &self.common
+    }
+}
+
+/// Less room than this in the common buffer is not worth a read.
+const MIN_SPACE: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(input: &mut Input, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let mut space = input.space();
+            let now = bytes.len().min(space.remaining_mut());
+            assert!(now > 0);
+            space.put_slice(&bytes[..now]);
+            bytes = &bytes[now..];
+        }
+    }
+
+    #[test]
+    fn small_stretches_share_a_buffer() {
+        let mut input = Input::default();
+        fill(&mut input, b"abcdef");
+        let first = input.take(2).unwrap();
+        let second = input.take(3).unwrap();
+        assert_eq!((&first[..], &second[..]), (&b"ab"[..], &b"cde"[..]));
+        assert_eq!(first.as_ptr() as usize + 2, second.as_ptr() as usize);
+        assert!(input.take(2).is_none());
+        fill(&mut input, b"g");
+        assert_eq!(input.take(2).unwrap()[..], b"fg"[..]);
+        assert_eq!(input.take(0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_long_stretch_is_read_to_where_it_stays_and_no_further() {
+        let len = limits::RESERVE_AT_ONCE + 12345;
+        let bytes: Vec<u8> = (0..len).map(|index| (index % 251) as u8).collect();
+        let mut input = Input::default();
+        fill(&mut input, &bytes[..10]);
+        assert!(input.take(len).is_none());
+        let space = input.space();
+        assert_eq!(space.remaining_mut(), len - 10);
+        // A length alone sets aside no more than the reserve.
+        assert!(space.get_ref().capacity() <= limits::RESERVE_AT_ONCE);
+        fill(&mut input, &bytes[10..limits::RESERVE_AT_ONCE]);
+        assert_eq!(input.space().get_ref()[..10], bytes[..10]);
+        assert!(input.take(len).is_none());
+        fill(&mut input, &bytes[limits::RESERVE_AT_ONCE..]);
+        fill(&mut input, b"next");
+        let taken = input.take(len).unwrap();
+        assert!(taken[..] == bytes[..]);
+        assert_eq!(input.take(4).unwrap()[..], b"next"[..]);
+    }
+}

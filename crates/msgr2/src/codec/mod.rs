@@ -1,0 +1,14 @@
+//! The form of frames on the wire: checksums or encryption, revision 2.1 or 2.0. The form changes
+//! only between frames.
+
+mod decode;
+mod encode;
+mod input;
+mod layout;
+mod output;
+mod secure;
+
+pub(crate) use decode::Decoder;
+pub(crate) use encode::{Encoder, Prepared};
+pub(crate) use output::Output;
+pub(crate) use secure::Gcm;

@@ -1,0 +1,148 @@
+//! The direction out of an open session.
+
+use std::io::IoSlice;
+
+use denc::UTime;
+
+use crate::codec::{Encoder, Output, Prepared};
+use crate::frame::ack::Ack;
+use crate::frame::keepalive::{Keepalive, KeepaliveAck};
+use crate::session::Sent;
+use crate::{Error, Message};
+
+/// Turns messages into bytes that wait to be written.
+#[derive(Debug)]
+pub struct Sender {
+    encoder: Encoder,
+    output: Output,
+    sent: Sent,
+    is_lossy: bool,
+}
+
+/// A message that is ready to be sent, its checksums computed.
+#[derive(Debug)]
+pub struct Outgoing(Prepared);
+
+impl Outgoing {
+    /// Computes the checksums, unless the connection is secure and has none. This is the only pass
+    /// over the data, and the only part of sending that takes longer with it.
+    ///
+    /// # Errors
+    /// [`Error::MessageTooLong`] if no peer would accept a part of the message.
+    pub fn new(message: Message, is_secure: bool) -> Result<Self, Error> {
+        message.check()?;
+        Ok(Self(Prepared::new(message, is_secure)))
+    }
+}
+
+impl Sender {
+    /// Messages that the peer has not acknowledged yet go out first, again.
+    pub(crate) fn new(
+        encoder: Encoder,
+        output: Output,
+        sent: Sent,
+        is_lossy: bool,
+        ack_seq: u64,
+    ) -> Result<Self, Error> {
+        let mut sender = Self {
+            encoder,
+            output,
+            sent,
+            is_lossy,
+        };
+        for (seq, message) in sender.sent.unacked() {
+            let prepared = Prepared::new(message.clone(), sender.encoder.is_secure());
+            sender
+                .encoder
+                .message(&prepared, seq, ack_seq, &mut sender.output)?;
+        }
+        Ok(sender)
+    }
+
+    /// Whether messages are encrypted.
+    pub const fn is_secure(&self) -> bool {
+        self.encoder.is_secure()
+    }
+
+    /// Queues a message. `ack_seq` is the number of the last message received.
+    ///
+    /// # Errors
+    /// [`Error::NoncesUsedUp`].
+    pub fn send(&mut self, message: Outgoing, ack_seq: u64) -> Result<(), Error> {
+        let seq = if self.is_lossy {
+            self.sent.count()
+        } else {
+            self.sent.push(message.0.message.clone())
+        };
+        self.encoder
+            .message(&message.0, seq, ack_seq, &mut self.output)
+    }
+
+    /// Queues an acknowledgement of the messages up to number `seq`.
+    ///
+    /// # Errors
+    /// [`Error::NoncesUsedUp`].
+    pub fn ack(&mut self, seq: u64) -> Result<(), Error> {
+        self.encoder.control(&Ack(seq).into(), &mut self.output)
+    }
+
+    /// Queues a request for a sign of life.
+    ///
+    /// # Errors
+    /// [`Error::NoncesUsedUp`].
+    pub fn keepalive(&mut self, stamp: UTime) -> Result<(), Error> {
+        self.encoder
+            .control(&Keepalive(stamp).into(), &mut self.output)
+    }
+
+    /// Queues a sign of life, the answer to a request with this stamp.
+    ///
+    /// # Errors
+    /// [`Error::NoncesUsedUp`].
+    pub fn keepalive_ack(&mut self, stamp: UTime) -> Result<(), Error> {
+        self.encoder
+            .control(&KeepaliveAck(stamp).into(), &mut self.output)
+    }
+
+    /// The peer has the messages up to number `seq`.
+    ///
+    /// # Errors
+    /// [`Error::AckBeyondSent`].
+    pub fn acknowledged(&mut self, seq: u64) -> Result<(), Error> {
+        self.sent.acknowledge(seq)
+    }
+
+    /// Bytes queued and not written yet.
+    pub const fn queued_bytes(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Bytes of messages kept until they are acknowledged; 0 in lossy sessions.
+    pub const fn unacknowledged_bytes(&self) -> usize {
+        self.sent.unacked_bytes()
+    }
+
+    /// The number of the last message sent.
+    pub const fn last_sent(&self) -> u64 {
+        self.sent.seq
+    }
+
+    /// Fills `slices` with what is to be written next and says how many there are.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.output.slices(slices)
+    }
+
+    /// The first `written` bytes have been written.
+    pub fn advance(&mut self, written: usize) {
+        self.output.advance(written);
+    }
+
+    pub(crate) fn into_sent(self) -> Sent {
+        self.sent
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
+    }
+}
