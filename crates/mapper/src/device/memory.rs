@@ -145,6 +145,11 @@ impl MemoryDevice {
         self.shared.is_held.send_replace(is_held);
     }
 
+    /// Operations started since the device was made.
+    pub fn started(&self) -> usize {
+        *self.shared.started.borrow()
+    }
+
     /// Waits until `count` operations have been started since the device was made.
     pub async fn wait_started(&self, count: usize) {
         let mut started = self.shared.started.subscribe();
