@@ -1,1 +1,12 @@
 //! Images as block devices and mounted file systems, and an `rbd`-compatible command line.
+#![deny(unsafe_code)]
+
+pub mod device;
+mod error;
+pub mod fuse;
+pub mod kernel;
+pub mod nbd;
+#[expect(unsafe_code, reason = "calls to the kernel that no library wraps")]
+mod sys;
+
+pub use error::{Error, Result};

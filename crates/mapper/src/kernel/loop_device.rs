@@ -1,0 +1,209 @@
+//! A device behind FUSE and a loop device: for kernels without the NBD driver.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::backend::{AttachOptions, Attachment, DeviceBackend};
+use super::block;
+use crate::device::BlockDevice;
+use crate::error::{Error, Result};
+use crate::fuse::{FuseFile, blocking};
+use crate::sys::{self, LoopSetup};
+
+/// Attaches devices as `/dev/loopN`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoopBackend;
+
+/// A device attached as `/dev/loopN`.
+///
+/// If this process dies, the kernel gives the loop device up by itself, once nothing is mounted on it.
+#[derive(Debug)]
+pub struct LoopAttachment {
+    path: PathBuf,
+    /// Keeps the loop device, which gives itself up when it is closed. None once detached.
+    device: Option<File>,
+    file: Option<FuseFile>,
+    ended: CancellationToken,
+}
+
+impl LoopBackend {
+    /// Whether the kernel has loop devices and FUSE, and lets us use them.
+    pub fn is_available() -> bool {
+        open_control().is_ok() && FuseFile::is_available()
+    }
+}
+
+impl DeviceBackend for LoopBackend {
+    type Attachment = LoopAttachment;
+
+    async fn attach<D: BlockDevice>(
+        &self,
+        device: Arc<D>,
+        options: &AttachOptions,
+    ) -> Result<LoopAttachment> {
+        let limits = device.limits();
+        let is_read_only = options.is_read_only || device.is_read_only();
+        let setup = LoopSetup {
+            block_size: options.sector_bytes.max(limits.minimum_bytes),
+            is_read_only,
+            is_direct: true,
+            is_autoclear: true,
+        };
+        let wanted = options.path.clone();
+        let file = FuseFile::serve(device).await?;
+        let backing = file
+            .file()
+            .try_clone()
+            .map_err(Error::system("duplicate a descriptor"))?;
+        // The kernel may look for partitions, which we have to read for it.
+        let configured = blocking("set up a loop device", move || match wanted {
+            Some(path) => configure(&path, &backing, setup)?.ok_or(Error::Busy { device: path }),
+            None => configure_free(&backing, setup),
+        });
+        match configured.await {
+            Ok((path, device)) => {
+                if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                    block::tune_queue(name, limits);
+                }
+                debug!(path = %path.display(), "attached");
+                Ok(LoopAttachment {
+                    path,
+                    device: Some(device),
+                    file: Some(file),
+                    ended: CancellationToken::new(),
+                })
+            }
+            Err(error) => {
+                file.close(CLOSE_TIMEOUT).await?;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Attachment for LoopAttachment {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    async fn resize(&self, _: u64) -> Result<()> {
+        let (Some(file), Some(device)) = (&self.file, &self.device) else {
+            return Ok(());
+        };
+        let clone = |file: &File| {
+            file.try_clone()
+                .map_err(Error::system("duplicate a descriptor"))
+        };
+        let (file, device, path) = (clone(file.file())?, clone(device)?, self.path.clone());
+        blocking("resize a loop device", move || {
+            // The kernel learns the file's new size by asking, and the loop device's from that.
+            rustix::fs::fstat(&file).map_err(Error::system("look at a FUSE file"))?;
+            sys::loop_update_size(&device).map_err(Error::path("resize", path))
+        })
+        .await
+    }
+
+    async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    async fn detach(&mut self, limit: Duration, is_forced: bool) -> Result<()> {
+        let mut patience = limit;
+        if let Some(device) = self.device.take() {
+            let path = self.path.clone();
+            let clear = blocking("give a loop device up", move || {
+                Ok(clear(device, &path, is_forced))
+            });
+            match tokio::time::timeout(limit, clear).await {
+                Ok(cleared) => {
+                    if let Err((device, error)) = cleared? {
+                        self.device = Some(device);
+                        return Err(error);
+                    }
+                }
+                // What this waits for is failed below.
+                Err(_) if is_forced => patience = Duration::ZERO,
+                Err(_) => {
+                    let action = "give a loop device up";
+                    return Err(Error::TimedOut { action, limit });
+                }
+            }
+        }
+        if let Some(file) = self.file.take() {
+            file.close(patience).await?;
+        }
+        self.ended.cancel();
+        Ok(())
+    }
+}
+
+fn open_control() -> Result<File> {
+    let path = "/dev/loop-control";
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    open().map_err(Error::path("open", path))
+}
+
+/// Puts a file behind any loop device that is free.
+fn configure_free(file: &File, setup: LoopSetup) -> Result<(PathBuf, File)> {
+    let control = open_control()?;
+    for _ in 0..ATTEMPTS {
+        let index = sys::loop_free(&control).map_err(Error::system("find a free loop device"))?;
+        let path = block::node(&format!("loop{index}"))?;
+        // Somebody else may have been quicker.
+        if let Some(configured) = configure(&path, file, setup)? {
+            return Ok(configured);
+        }
+    }
+    Err(Error::System {
+        action: "get hold of a free loop device",
+        source: Errno::BUSY.into(),
+    })
+}
+
+/// Puts a file behind a certain loop device; none if it is taken.
+fn configure(path: &Path, file: &File, setup: LoopSetup) -> Result<Option<(PathBuf, File)>> {
+    let device = block::open(path, setup.is_read_only)?;
+    match sys::loop_configure(&device, file, setup) {
+        Ok(()) => Ok(Some((path.to_owned(), device))),
+        Err(Errno::BUSY) => Ok(None),
+        // Kernels that cannot do without the page cache for this file.
+        Err(Errno::INVAL) if setup.is_direct => {
+            let is_direct = false;
+            configure(path, file, LoopSetup { is_direct, ..setup })
+        }
+        Err(error) => Err(Error::path("set up", path)(error)),
+    }
+}
+
+/// Gives a loop device up; it is given back if that did not work.
+fn clear(device: File, path: &Path, is_forced: bool) -> Result<(), (File, Error)> {
+    // While it is ours alone, nobody can mount it.
+    let ours = match block::open_exclusively(path) {
+        Err(error) if !is_forced => return Err((device, error)),
+        opened => opened,
+    };
+    let written = block::write_back(&device, path);
+    if let Err(error) = written {
+        if !is_forced {
+            return Err((device, error));
+        }
+        warn!(path = %path.display(), %error, "given up without everything being written");
+    }
+    if let Err(error) = sys::loop_clear(&device) {
+        return Err((device, Error::path("give up", path)(error)));
+    }
+    drop(ours);
+    Ok(())
+}
+
+/// How often to try when others take the loop devices that were free.
+const ATTEMPTS: usize = 16;
+
+/// How long a file that nobody has used yet may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
