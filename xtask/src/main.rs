@@ -2,6 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+mod command;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -18,10 +23,13 @@ enum Task {
     /// Starts, stops and shows a real Ceph cluster that stays until it is taken down.
     #[command(subcommand)]
     Cluster(cluster::Task),
+    /// Runs a command in a virtual machine with the distribution's own kernel.
+    Vm(vm::Task),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().task {
-        Task::Cluster(task) => cluster::run(task),
+        Task::Cluster(task) => cluster::run(task).map(|()| ExitCode::SUCCESS),
+        Task::Vm(task) => vm::run(&task),
     }
 }

@@ -76,8 +76,10 @@ impl Bootstrap<'_> {
             })
         })?;
 
-        // Otherwise the manager makes a pool of its own, and ids are not what tests expect.
-        let mut lines = String::from("config set mgr mgr/devicehealth/enable_monitoring false\n");
+        // Otherwise the manager makes a pool of its own, and ids are not what tests expect. The
+        // monitors know the options of modules only once a manager has told them.
+        let option = "mgr/devicehealth/enable_monitoring";
+        let mut lines = format!("config set mgr {option} false --force\n");
         for (osd, uuid) in osds.iter().zip(&uuids) {
             lines.push_str(&format!("osd new {uuid} {}\n", osd.id()));
         }

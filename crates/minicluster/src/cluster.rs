@@ -286,7 +286,9 @@ impl Cluster {
     }
 
     /// A program of the cluster's release, set up to talk to this cluster as `client.admin` (by
-    /// `CEPH_CONF`). It is the caller's to end.
+    /// `CEPH_CONF`).
+    ///
+    /// It is the caller's to end: programs of Ceph wait for ever for a cluster that is gone.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         let mut command = self.launcher.command(program);
@@ -430,7 +432,10 @@ impl Cluster {
     ///
     /// [`Error::Signal`] when it does not run.
     pub fn pause_daemon(&self, daemon: Daemon) -> Result<(), Error> {
-        self.signal(daemon, Signal::STOP)
+        match self.processes().get(&daemon) {
+            Some(process) => process.pause(),
+            None => Err(not_running(daemon)),
+        }
     }
 
     /// Lets a paused daemon go on.
@@ -565,10 +570,7 @@ impl Cluster {
     fn signal(&self, daemon: Daemon, signal: Signal) -> Result<(), Error> {
         match self.processes().get(&daemon) {
             Some(process) => process.signal(signal),
-            None => Err(Error::Signal {
-                daemon: daemon.to_string(),
-                source: rustix::io::Errno::SRCH.into(),
-            }),
+            None => Err(not_running(daemon)),
         }
     }
 
@@ -586,6 +588,13 @@ impl Drop for Cluster {
         {
             tracing::warn!(error = %e, "the cluster's directory is left behind");
         }
+    }
+}
+
+fn not_running(daemon: Daemon) -> Error {
+    Error::Signal {
+        daemon: daemon.to_string(),
+        source: rustix::io::Errno::SRCH.into(),
     }
 }
 

@@ -142,6 +142,19 @@ impl Process {
         })
     }
 
+    /// Stops the daemon and waits until all its threads stand still.
+    pub(crate) fn pause(&self) -> Result<(), Error> {
+        self.signal(Signal::STOP)?;
+        while self.handle.as_ref().is_some_and(|h| !has_ended(Some(h))) {
+            let tasks = task_states(self.pid);
+            if !tasks.is_empty() && tasks.iter().all(|state| state == "T") {
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
     /// Waits until the daemon is gone; false if it is still there after `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
@@ -212,13 +225,30 @@ fn has_ended(handle: Option<&OwnedFd>) -> bool {
 
 /// The start time in `/proc/PID/stat` (its field 22) of a process that has not ended.
 fn start_ticks(pid: Pid) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The second field is the name in parentheses, which may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
+    let fields = stat_fields(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
+    if matches!(fields.first()?.as_str(), "Z" | "X") {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    fields.get(19)?.parse().ok()
+}
+
+/// The state letter of every thread.
+fn task_states(pid: Pid) -> Vec<String> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else {
+        return Vec::new();
+    };
+    let stats = tasks.flatten().map(|task| task.path().join("stat"));
+    stats
+        .filter_map(|path| stat_fields(path)?.into_iter().next())
+        .collect()
+}
+
+/// The fields of a `stat` file from the third on. The second is the name in parentheses, which may
+/// hold anything.
+fn stat_fields(path: impl AsRef<Path>) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(path).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
 /// The supervisor ends with the daemon's status as a shell reports it.
