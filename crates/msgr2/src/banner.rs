@@ -54,6 +54,12 @@ pub struct Banner {
 }
 
 impl Banner {
+    /// Everything this crate can do, nothing required.
+    pub const OURS: Self = Self {
+        supported: ProtocolFeatures::ALL,
+        required: ProtocolFeatures(0),
+    };
+
     /// The bytes that go out.
     pub fn encode(&self) -> [u8; 26] {
         let mut writer = Writer::with_capacity(26);
@@ -152,10 +158,7 @@ const HEADER_LEN: usize = 10;
 mod tests {
     use super::*;
 
-    const OURS: Banner = Banner {
-        supported: ProtocolFeatures::ALL,
-        required: ProtocolFeatures(0),
-    };
+    const OURS: Banner = Banner::OURS;
 
     #[test]
     fn the_banner_of_a_16_2_monitor() {

@@ -70,6 +70,7 @@ mod session;
 mod transcript;
 
 pub use banner::{Banner, ProtocolFeatures, Revision};
+pub use codec::decode_frames;
 pub use connection::{Connection, Event, Open};
 pub use error::{AuthError, Error};
 pub use frame::auth::{AuthMethod, ConnectionMode};
@@ -80,3 +81,6 @@ pub use message::{Message, MessageType, Payload};
 pub use receiver::{Incoming, Receiver};
 pub use sender::{Outgoing, Sender};
 pub use session::Session;
+
+#[cfg(test)]
+mod tests;

@@ -137,6 +137,12 @@ impl Sender {
         self.output.advance(written);
     }
 
+    /// Drops what is queued: nothing will be written any more.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn discard_queued(&mut self) {
+        self.output.clear();
+    }
+
     pub(crate) fn into_sent(self) -> Sent {
         self.sent
     }

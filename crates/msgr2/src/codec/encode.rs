@@ -1,13 +1,13 @@
 //! From frames to bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use denc::Writer;
+use denc::{Encode, Writer};
 
 use super::layout::{
     CRC_EPILOGUE, CRC_EPILOGUE_V2_0, INLINE, SECURE_EPILOGUE, SECURE_HEAD, padded,
 };
 use super::output::Output;
-use super::secure::{Gcm, TAG_LEN};
+use super::secure::Gcm;
 use crate::frame::message::Header;
 use crate::frame::{Control, LateStatus, Preamble, Tag};
 use crate::{Error, Message, Payload, Revision, crc, limits};
@@ -17,6 +17,8 @@ use crate::{Error, Message, Payload, Revision, crc, limits};
 pub(crate) struct Encoder {
     revision: Revision,
     cipher: Option<Gcm>,
+    /// Holds a control segment while its frame is put together; kept for its memory.
+    control: BytesMut,
 }
 
 /// A message with the checksums of its segments, which can be computed before its turn to be sent
@@ -24,29 +26,33 @@ pub(crate) struct Encoder {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) message: Message,
-    crcs: Option<[u32; 3]>,
+    /// Of front, middle and data; not looked at in secure mode.
+    crcs: [u32; 3],
 }
 
 impl Prepared {
     /// In secure mode there are no checksums.
     pub(crate) fn new(message: Message, is_secure: bool) -> Self {
-        let crcs = (!is_secure).then(|| {
+        let crcs = if is_secure {
+            [crc::EMPTY; 3]
+        } else {
             let data = message.data.pieces();
             [
                 crc::segment(&message.front),
                 crc::segment(&message.middle),
                 data.fold(crc::EMPTY, |seed, piece| crc::crc32c(seed, piece)),
             ]
-        });
+        };
         Self { message, crcs }
     }
 }
 
 impl Encoder {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             revision: Revision::V2_1,
             cipher: None,
+            control: BytesMut::new(),
         }
     }
 
@@ -64,15 +70,13 @@ impl Encoder {
     }
 
     pub(crate) fn control(&mut self, frame: &Control, out: &mut Output) -> Result<(), Error> {
-        let segment = Writer::encode(frame);
-        let segments = Segments {
-            control: &segment,
+        let tail = Tail {
             front: &Bytes::new(),
             middle: &Bytes::new(),
             data: &Payload::new(),
             crcs: [crc::EMPTY; 3],
         };
-        self.frame(frame.tag(), &segments, out)
+        self.frame(frame.tag(), frame, &tail, out)
     }
 
     pub(crate) fn message(
@@ -92,119 +96,138 @@ impl Encoder {
             ack_seq,
             compat_version: message.compat_version,
         };
-        let segments = Segments {
-            control: &Writer::encode(&header),
+        let tail = Tail {
             front: &message.front,
             middle: &message.middle,
             data: &message.data,
-            crcs: prepared.crcs.unwrap_or([crc::EMPTY; 3]),
+            crcs: prepared.crcs,
         };
-        self.frame(Tag::Message, &segments, out)
+        self.frame(Tag::Message, &header, &tail, out)
     }
 
-    fn frame(&mut self, tag: Tag, segments: &Segments<'_>, out: &mut Output) -> Result<(), Error> {
-        let preamble = Preamble::new(tag, segments.lens());
-        match (&mut self.cipher, self.revision) {
-            (None, revision) => put_crc(&preamble, segments, revision, out),
-            (Some(cipher), Revision::V2_1) => put_secure(&preamble, segments, cipher, out)?,
-            (Some(cipher), Revision::V2_0) => put_secure_v2_0(&preamble, segments, cipher, out)?,
-        }
-        Ok(())
+    fn frame(
+        &mut self,
+        tag: Tag,
+        control: &impl Encode,
+        tail: &Tail<'_>,
+        out: &mut Output,
+    ) -> Result<(), Error> {
+        let mut writer = Writer::append_to(std::mem::take(&mut self.control));
+        control.encode(&mut writer);
+        let mut control = writer.into_inner();
+        let preamble = Preamble::new(tag, tail.lens(&control));
+        let result = match (&mut self.cipher, self.revision) {
+            (None, revision) => {
+                put_crc(&preamble, &control, tail, revision, out);
+                Ok(())
+            }
+            (Some(cipher), Revision::V2_1) => put_secure(&preamble, &control, tail, cipher, out),
+            (Some(cipher), Revision::V2_0) => {
+                put_secure_v2_0(&preamble, &control, tail, cipher, out)
+            }
+        };
+        control.clear();
+        self.control = control;
+        result
     }
 }
 
-/// The contents of a frame.
-struct Segments<'a> {
-    control: &'a Bytes,
+/// What follows the control segment; only messages have any of it.
+struct Tail<'a> {
     front: &'a Bytes,
     middle: &'a Bytes,
     data: &'a Payload,
-    /// Of front, middle and data; only looked at in crc mode.
+    /// Only looked at in crc mode.
     crcs: [u32; 3],
 }
 
-impl Segments<'_> {
-    fn lens(&self) -> [usize; limits::SEGMENTS] {
+impl Tail<'_> {
+    const fn lens(&self, control: &[u8]) -> [usize; limits::SEGMENTS] {
         [
-            self.control.len(),
+            control.len(),
             self.front.len(),
             self.middle.len(),
             self.data.len(),
         ]
     }
 
-    /// Checksums for the epilogue: zero for segments that were left out.
-    fn epilogue_crcs(&self, count: usize) -> impl Iterator<Item = u32> {
-        self.crcs
-            .into_iter()
-            .enumerate()
-            .map(move |(index, crc)| if index + 1 < count { crc } else { 0 })
+    /// Bulk data is copied here: it is encrypted in place, and the caller's copy must stay as it
+    /// is.
+    fn put_padded(&self, bytes: &mut BytesMut) {
+        put_padded(bytes, [&self.front[..]]);
+        put_padded(bytes, [&self.middle[..]]);
+        put_padded(bytes, self.data.pieces().map(|piece| &piece[..]));
     }
 }
 
-fn put_crc(preamble: &Preamble, segments: &Segments<'_>, revision: Revision, out: &mut Output) {
-    let small: usize = [segments.front, segments.middle]
+fn put_crc(
+    preamble: &Preamble,
+    control: &[u8],
+    tail: &Tail<'_>,
+    revision: Revision,
+    out: &mut Output,
+) {
+    let small: usize = [tail.front, tail.middle]
         .map(Bytes::len)
         .into_iter()
         .filter(|len| *len <= limits::COPY_FRONT_UP_TO)
         .sum();
-    out.reserve(Preamble::LEN + segments.control.len() + 4 + small + CRC_EPILOGUE_V2_0);
+    out.reserve(Preamble::LEN + control.len() + 4 + small + CRC_EPILOGUE_V2_0);
     out.put(&preamble.encode());
-    out.put(segments.control);
-    let control_crc = crc::segment(segments.control);
+    out.put(control);
+    let control_crc = crc::segment(control);
     if revision == Revision::V2_1 {
         out.put(&control_crc.to_le_bytes());
     }
-    for segment in [segments.front, segments.middle] {
+    for segment in [tail.front, tail.middle] {
         if segment.len() <= limits::COPY_FRONT_UP_TO {
             out.put(segment);
         } else {
             out.put_piece(segment.clone());
         }
     }
-    for piece in segments.data.pieces() {
+    for piece in tail.data.pieces() {
         out.put_piece(piece.clone());
     }
 
     if preamble.count == 1 && revision == Revision::V2_1 {
         return;
     }
-    let mut epilogue = Writer::with_capacity(CRC_EPILOGUE.max(CRC_EPILOGUE_V2_0));
-    epilogue.u8(LateStatus::complete(revision));
+    out.reserve(CRC_EPILOGUE.max(CRC_EPILOGUE_V2_0));
+    out.put(&[LateStatus::complete(revision)]);
     if revision == Revision::V2_0 {
-        epilogue.u32(control_crc);
+        out.put(&control_crc.to_le_bytes());
     }
-    for crc in segments.epilogue_crcs(preamble.count) {
-        epilogue.u32(crc);
+    for (index, crc) in (1..).zip(tail.crcs) {
+        // Segments that were left out have zero, empty ones between have the checksum of nothing.
+        let crc = if index < preamble.count { crc } else { 0 };
+        out.put(&crc.to_le_bytes());
     }
-    out.put(epilogue.as_slice());
 }
 
 fn put_secure(
     preamble: &Preamble,
-    segments: &Segments<'_>,
+    control: &[u8],
+    tail: &Tail<'_>,
     cipher: &mut Gcm,
     out: &mut Output,
 ) -> Result<(), Error> {
-    let remainder = preamble.secure_remainder();
-    let tail = preamble.secure_tail();
-    out.reserve(SECURE_HEAD + remainder + tail);
+    let remainder_len = preamble.secure_remainder();
+    let tail_len = preamble.secure_tail();
+    out.reserve(SECURE_HEAD + remainder_len + tail_len);
     out.in_tail(|bytes| {
-        let (inline, rest) = match segments.control.split_at_checked(INLINE) {
-            Some(parts) => parts,
-            None => (&segments.control[..], &[][..]),
-        };
-        stretch(bytes, cipher, |bytes| {
+        let (inline, remainder) = control.split_at(control.len().min(INLINE));
+        put_sealed(bytes, cipher, |bytes| {
             bytes.put_slice(&preamble.encode());
             bytes.put_slice(inline);
             bytes.put_bytes(0, INLINE - inline.len());
         })?;
-        if remainder > 0 {
-            stretch(bytes, cipher, |bytes| put_padded(bytes, [rest]))?;
+        if remainder_len > 0 {
+            put_sealed(bytes, cipher, |bytes| put_padded(bytes, [remainder]))?;
         }
-        if tail > 0 {
-            stretch(bytes, cipher, |bytes| {
-                put_tail(bytes, segments);
+        if tail_len > 0 {
+            put_sealed(bytes, cipher, |bytes| {
+                tail.put_padded(bytes);
                 put_epilogue(bytes, Revision::V2_1);
             })?;
         }
@@ -214,23 +237,24 @@ fn put_secure(
 
 fn put_secure_v2_0(
     preamble: &Preamble,
-    segments: &Segments<'_>,
+    control: &[u8],
+    tail: &Tail<'_>,
     cipher: &mut Gcm,
     out: &mut Output,
 ) -> Result<(), Error> {
     out.reserve(preamble.secure_v2_0());
     out.in_tail(|bytes| {
-        stretch(bytes, cipher, |bytes| {
+        put_sealed(bytes, cipher, |bytes| {
             bytes.put_slice(&preamble.encode());
-            put_padded(bytes, [&segments.control[..]]);
-            put_tail(bytes, segments);
+            put_padded(bytes, [control]);
+            tail.put_padded(bytes);
             put_epilogue(bytes, Revision::V2_0);
         })
     })
 }
 
 /// Appends what `write` puts, encrypted, and its tag.
-fn stretch(
+fn put_sealed(
     bytes: &mut BytesMut,
     cipher: &mut Gcm,
     write: impl FnOnce(&mut BytesMut),
@@ -238,16 +262,8 @@ fn stretch(
     let start = bytes.len();
     write(bytes);
     let tag = cipher.seal(bytes.get_mut(start..).unwrap_or_default())?;
-    debug_assert_eq!(tag.len(), TAG_LEN);
     bytes.put_slice(&tag);
     Ok(())
-}
-
-/// Bulk data is copied here: it is encrypted in place, and the caller's copy must stay as it is.
-fn put_tail(bytes: &mut BytesMut, segments: &Segments<'_>) {
-    put_padded(bytes, [&segments.front[..]]);
-    put_padded(bytes, [&segments.middle[..]]);
-    put_padded(bytes, segments.data.pieces().map(|piece| &piece[..]));
 }
 
 fn put_padded<'a>(bytes: &mut BytesMut, pieces: impl IntoIterator<Item = &'a [u8]>) {

@@ -102,7 +102,9 @@ mod tests {
     #[test]
     fn a_long_stretch_is_read_to_where_it_stays_and_no_further() {
         let len = limits::RESERVE_AT_ONCE + 12345;
-        let bytes: Vec<u8> = (0..len).map(|index| (index % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..len)
+            .map(|index| (index % 251).to_le_bytes()[0])
+            .collect();
         let mut input = Input::default();
         fill(&mut input, &bytes[..10]);
         assert!(input.take(len).is_none());

@@ -87,6 +87,12 @@ impl Output {
         self.tail.advance(written.min(self.tail.len()));
     }
 
+    /// Drops everything.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// What was appended since there were `start` bytes, as long as nothing has been written.
     pub(crate) fn since(&self, start: usize) -> Vec<u8> {
         let pieces = self.pieces.iter().map(|piece| &piece[..]);

@@ -40,6 +40,7 @@ impl Link {
         let reader = tokio::spawn({
             let (shared, stream) = (Arc::clone(&shared), Arc::clone(&stream));
             async move {
+                let _guard = CloseOnDrop(&shared);
                 let error = read(&shared, &stream, open.receiver, &*handler).await;
                 if let Some(error) = shared.end(error) {
                     tracing::debug!(peer = %shared.addr, %error, "connection ended");
@@ -103,6 +104,16 @@ impl Drop for Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Link").field(&self.handle.0.addr).finish()
+    }
+}
+
+/// Closes the connection even when a handler has panicked, so that senders do not go on into
+/// nowhere.
+struct CloseOnDrop<'a>(&'a Shared);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -284,6 +284,7 @@ impl Shared {
 
     fn let_go(&self, out: &mut Out) {
         out.stream = None;
+        out.sender.discard_queued();
         self.is_closed.store(true, Ordering::Release);
         self.wake_reader.notify_one();
         self.wake_writer.notify_one();

@@ -172,3 +172,6 @@ fn decode_list<T: Decode>(
     }
     reader.get()
 }
+
+#[cfg(test)]
+mod tests;

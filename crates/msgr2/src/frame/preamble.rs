@@ -6,7 +6,8 @@
 //! The checksum covers the 28 bytes before it and is there in every mode and revision. Alignments
 //! are hints to the receiver's allocator and ignored here.
 
-use denc::{Reader, Writer};
+use bytes::BufMut;
+use denc::Reader;
 
 use super::Tag;
 use crate::crc::crc32c;
@@ -37,20 +38,17 @@ impl Preamble {
     }
 
     pub(crate) fn encode(&self) -> [u8; Self::LEN] {
-        let mut writer = Writer::with_capacity(Self::LEN);
-        let [control, front, middle, data] = self.lens;
-        let count = u8::try_from(self.count).unwrap_or(u8::MAX);
-        writer.u8(self.tag as u8).u8(count);
-        let alignments = [8, 8, 8, 4096].into_iter().enumerate();
-        for ((index, alignment), len) in alignments.zip([control, front, middle, data]) {
-            let alignment = if index < self.count { alignment } else { 0 };
-            writer.count(len).u16(alignment);
-        }
-        writer.u16(0);
-        let crc = crc32c(0, writer.as_slice());
-        writer.u32(crc);
         let mut bytes = [0; Self::LEN];
-        bytes.copy_from_slice(writer.as_slice());
+        let mut covered = &mut bytes[..];
+        covered.put_u8(self.tag as u8);
+        covered.put_u8(u8::try_from(self.count).unwrap_or(u8::MAX));
+        for (len, alignment) in self.lens.into_iter().zip(ALIGNMENTS).take(self.count) {
+            // Longer ones have been refused when the message was given.
+            covered.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
+            covered.put_u16_le(alignment);
+        }
+        let (covered, mut checksum) = bytes.split_at_mut(Self::LEN - 4);
+        checksum.put_u32_le(crc32c(0, covered));
         bytes
     }
 
@@ -106,6 +104,9 @@ impl Preamble {
         })
     }
 }
+
+/// What Ceph's own messenger asks for: control, front and middle 8, data a page.
+const ALIGNMENTS: [u16; limits::SEGMENTS] = [8, 8, 8, 4096];
 
 #[cfg(test)]
 mod tests {

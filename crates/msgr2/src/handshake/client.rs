@@ -54,6 +54,33 @@ pub struct ClientOptions {
     pub session: SessionRequest,
 }
 
+impl ClientOptions {
+    /// For a lossy session of a client, the first one, with a server of which nothing more is
+    /// known. `supported` is what this side can do; typed addresses are all that is required of
+    /// the server.
+    pub const fn new(
+        peer_addr: EntityAddr,
+        peer_type: EntityType,
+        my_nonce: u32,
+        supported: Features,
+    ) -> Self {
+        Self {
+            peer_addr,
+            peer_type,
+            peer_id: None,
+            my_type: EntityType::CLIENT,
+            my_nonce,
+            my_ip: None,
+            gid: None,
+            supported,
+            required: Features::MSG_ADDR2,
+            protocol: Banner::OURS,
+            global_seq: 1,
+            session: SessionRequest::Lossy,
+        }
+    }
+}
+
 /// The kinds of session a client may want.
 #[derive(Clone, Debug)]
 pub enum SessionRequest {

@@ -1,0 +1,330 @@
+//! The driver over real sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use denc::UTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::*;
+use crate::driver::{Handler, Link, accept, connect};
+
+/// Long enough to be over only if something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Channel(UnboundedSender<Result<Message, Error>>);
+
+impl Handler for Channel {
+    fn message(&self, message: Message) {
+        let _ = self.0.send(Ok(message));
+    }
+
+    fn closed(&self, error: Error) {
+        let _ = self.0.send(Err(error));
+    }
+}
+
+type Inbox = UnboundedReceiver<Result<Message, Error>>;
+
+fn channel() -> (Arc<Channel>, Inbox) {
+    let (sender, receiver) = unbounded_channel();
+    (Arc::new(Channel(sender)), receiver)
+}
+
+async fn next(inbox: &mut Inbox) -> Message {
+    let next = tokio::time::timeout(PATIENCE, inbox.recv()).await;
+    next.unwrap().unwrap().unwrap()
+}
+
+async fn closed(inbox: &mut Inbox) -> Error {
+    let next = tokio::time::timeout(PATIENCE, inbox.recv()).await;
+    next.unwrap().unwrap().unwrap_err()
+}
+
+async fn listener() -> (TcpListener, EntityAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = EntityAddr::v2(listener.local_addr().unwrap(), 0);
+    (listener, addr)
+}
+
+/// Two ends of an open connection.
+async fn ends(mode: ConnectionMode, session: SessionRequest) -> ((Link, Inbox), (Link, Inbox)) {
+    let (listener, addr) = listener().await;
+    let (client_handler, client_inbox) = channel();
+    let (server_handler, server_inbox) = channel();
+    let options = ClientOptions {
+        peer_addr: addr,
+        session,
+        ..client_options()
+    };
+    let auth = TestClient {
+        modes: vec![mode],
+        ..TestClient::default()
+    };
+    let server = async {
+        let (stream, peer) = listener.accept().await.unwrap();
+        let options = ServerOptions {
+            my_addrs: addr.into(),
+            client_addr: EntityAddr::v2(peer, 0),
+            ..server_options()
+        };
+        let auth = TestServer::default();
+        let sessions = TestSessions::default();
+        accept(stream, options, PATIENCE, auth, sessions, server_handler).await
+    };
+    let (client, server) = tokio::join!(connect(options, PATIENCE, auth, client_handler), server);
+    (
+        (client.unwrap(), client_inbox),
+        (server.unwrap(), server_inbox),
+    )
+}
+
+#[tokio::test]
+async fn messages_of_all_sizes_go_both_ways() {
+    for mode in [ConnectionMode::CRC, ConnectionMode::SECURE] {
+        let ((client, mut at_client), (server, mut at_server)) =
+            ends(mode, SessionRequest::Lossy).await;
+        assert_eq!((client.info().mode, server.info().mode), (mode, mode));
+        let sized = |tid, len| Message {
+            data: Bytes::from(vec![7; len]).into(),
+            ..message(tid)
+        };
+        let sizes = [0, 1, 4096, 40_000, 4 << 20, 10 << 20, 3];
+        for (tid, size) in (0..).zip(sizes) {
+            client.send(sized(tid, size)).unwrap();
+            server.send(sized(tid, size)).unwrap();
+        }
+        for (tid, size) in (0..).zip(sizes) {
+            assert!(next(&mut at_server).await == sized(tid, size));
+            assert!(next(&mut at_client).await == sized(tid, size));
+        }
+        assert_eq!((client.queued_bytes(), server.queued_bytes()), (0, 0));
+        assert!(client.close().await.is_none());
+        assert!(matches!(
+            closed(&mut at_server).await,
+            Error::PeerClosed | Error::Io { .. }
+        ));
+        assert!(matches!(server.send(message(1)), Err(Error::Closed)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_senders_share_a_connection() {
+    let ((client, _at_client), (server, mut at_server)) =
+        ends(ConnectionMode::CRC, SessionRequest::Lossy).await;
+    let senders: Vec<_> = (0..4u64)
+        .map(|sender| {
+            let handle = client.handle();
+            tokio::spawn(async move {
+                for number in 0..500 {
+                    handle.send(message(sender * 1000 + number)).unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut last = [None; 4];
+    for _ in 0..4 * 500 {
+        let tid = next(&mut at_server).await.tid.0;
+        let slot = &mut last[usize::try_from(tid / 1000).unwrap()];
+        // The messages of one sender arrive in its order.
+        assert_eq!(slot.map_or(0, |before| before + 1), tid % 1000);
+        *slot = Some(tid % 1000);
+    }
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    drop(server);
+}
+
+#[tokio::test]
+async fn reads_do_not_wait_for_writes() {
+    let ((client, mut at_client), (server, mut at_server)) =
+        ends(ConnectionMode::CRC, SessionRequest::Lossy).await;
+    // More than the sockets hold, while nobody has read anything yet: both sides are stuck writing,
+    // and go on only because both read all the same.
+    let large = |tid| Message {
+        data: Bytes::from(vec![1; 32 << 20]).into(),
+        ..message(tid)
+    };
+    client.send(large(1)).unwrap();
+    server.send(large(2)).unwrap();
+    assert!(client.queued_bytes() > 0);
+    assert_eq!(next(&mut at_client).await.tid, Tid(2));
+    assert_eq!(next(&mut at_server).await.tid, Tid(1));
+}
+
+#[tokio::test]
+async fn signs_of_life_are_given() {
+    let ((client, _at_client), (server, mut at_server)) =
+        ends(ConnectionMode::CRC, SessionRequest::Lossy).await;
+    assert_eq!(client.last_keepalive_ack(), None);
+    let stamp = UTime {
+        seconds: 7,
+        nanoseconds: 8,
+    };
+    client.keepalive(stamp).unwrap();
+    let heard = client.last_heard();
+    // The answer to the message comes after the sign of life.
+    client.send(message(1)).unwrap();
+    next(&mut at_server).await;
+    while client.last_keepalive_ack().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.last_keepalive_ack(), Some(stamp));
+    assert!(client.last_heard() >= heard);
+    drop(server);
+}
+
+#[tokio::test]
+async fn dropping_the_link_ends_everything() {
+    let ((client, mut at_client), (server, mut at_server)) =
+        ends(ConnectionMode::CRC, SessionRequest::Lossy).await;
+    let handle = client.handle();
+    drop(client);
+    assert!(handle.is_closed());
+    assert!(matches!(handle.send(message(1)), Err(Error::Closed)));
+    // The handler is let go of without a word, although the handle lives.
+    assert!(at_client.recv().await.is_none());
+    assert!(matches!(
+        closed(&mut at_server).await,
+        Error::PeerClosed | Error::Io { .. }
+    ));
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_session_goes_on_over_another_connection() {
+    let lossless = SessionRequest::Lossless { cookie: 5 };
+    let ((client, _at_client), (server, mut at_server)) = ends(ConnectionMode::CRC, lossless).await;
+    client.send(message(1)).unwrap();
+    assert_eq!(next(&mut at_server).await.tid, Tid(1));
+    while client.unacknowledged_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let server = server.close().await.unwrap();
+    let mut session = client.close().await.unwrap();
+    assert_eq!(session.unacknowledged().len(), 0);
+    session.push(message(2)).unwrap();
+
+    let (listener, addr) = listener().await;
+    let (client_handler, _at_client) = channel();
+    let (server_handler, mut at_server) = channel();
+    let options = ClientOptions {
+        peer_addr: addr,
+        session: SessionRequest::Resume(Box::new(session)),
+        ..client_options()
+    };
+    let sessions = TestSessions {
+        replies: vec![ReconnectReply::Resume(Box::new(server))],
+        is_waiting: false,
+    };
+    let accepting = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let auth = TestServer::default();
+        accept(
+            stream,
+            server_options(),
+            PATIENCE,
+            auth,
+            sessions,
+            server_handler,
+        )
+        .await
+    };
+    let connecting = connect(options, PATIENCE, TestClient::default(), client_handler);
+    let (client, server) = tokio::join!(connecting, accepting);
+    assert_eq!(next(&mut at_server).await.tid, Tid(2));
+    drop((client.unwrap(), server.unwrap()));
+}
+
+async fn connect_to(addr: EntityAddr, timeout: Duration) -> Error {
+    let options = ClientOptions {
+        peer_addr: addr,
+        ..client_options()
+    };
+    connect(options, timeout, TestClient::default(), channel().0)
+        .await
+        .unwrap_err()
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_says_why() {
+    // Nobody there.
+    let (socket, addr) = listener().await;
+    drop(socket);
+    assert!(matches!(
+        connect_to(addr, PATIENCE).await,
+        Error::Io { addr: found, .. } if found == addr
+    ));
+    assert!(matches!(
+        connect_to(EntityAddr::NONE, PATIENCE).await,
+        Error::NotDialable(_)
+    ));
+
+    // Somebody there who says nothing. Time is the test's own.
+    let (_silent, addr) = listener().await;
+    tokio::time::pause();
+    assert!(matches!(
+        connect_to(addr, Duration::from_secs(3)).await,
+        Error::TimedOut { .. }
+    ));
+    tokio::time::resume();
+
+    // Somebody who speaks v1, and somebody who hangs up.
+    for (words, is_v1) in [(&b"ceph v027 and more"[..], true), (b"ceph", false)] {
+        let (listener, addr) = listener().await;
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(words).await.unwrap();
+            // Everything is read, so that closing does not reset the connection.
+            stream.read_exact(&mut [0; 26]).await.unwrap();
+        });
+        let error = connect_to(addr, PATIENCE).await;
+        assert!(if is_v1 {
+            matches!(error, Error::V1Banner)
+        } else {
+            matches!(error, Error::PeerClosed)
+        });
+        peer.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_the_rules_is_reported() {
+    let (listener, addr) = listener().await;
+    let (handler, mut inbox) = channel();
+    let options = ClientOptions {
+        peer_addr: addr,
+        ..client_options()
+    };
+    // The other end is worked by hand.
+    let peer = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let options = ServerOptions {
+            my_addrs: addr.into(),
+            ..server_options()
+        };
+        let auth = Box::new(TestServer::default());
+        let mut server = Connection::server(options, auth, Box::new(TestSessions::default()));
+        while !matches!(server.poll_event(), Some(Event::Established(_))) {
+            stream.write_all(&output(&mut server)).await.unwrap();
+            let mut bytes = [0; 4096];
+            let len = stream.read(&mut bytes).await.unwrap();
+            server.feed(&bytes[..len]).unwrap();
+        }
+        stream.write_all(&output(&mut server)).await.unwrap();
+        stream
+    };
+    let connecting = connect(options, PATIENCE, TestClient::default(), handler);
+    let (link, mut stream): (_, TcpStream) = tokio::join!(connecting, peer);
+    let link = link.unwrap();
+    stream.write_all(&[0xff; 32]).await.unwrap();
+    assert!(matches!(
+        closed(&mut inbox).await,
+        Error::PreambleCrc { .. }
+    ));
+    assert!(matches!(link.send(message(1)), Err(Error::Closed)));
+    assert!(link.is_closed());
+}
