@@ -34,13 +34,14 @@ fn decode(reader: &mut Reader<'_>) -> Result<CrushMap> {
     }
     let max_buckets = reader.u32()?;
     let max_rules = reader.u32()?;
-    let max_devices = reader.i32()?;
+    // max_devices, which may be out of date.
+    reader.i32()?;
     let buckets = decode_buckets(reader, max_buckets)?;
     let rules = decode_rules(reader, max_rules)?;
     let mut map = CrushMap {
+        max_devices: max_devices(&buckets),
         buckets,
         rules,
-        max_devices,
         tunables: Tunables::LEGACY,
         type_names: decode_names(reader)?,
         item_names: decode_names(reader)?,
@@ -115,6 +116,16 @@ fn decode_buckets(reader: &mut Reader<'_>, count: u32) -> Result<Vec<Option<Box<
     Ok(buckets)
 }
 
+/// As Ceph computes it anew for every map it reads (`crush_finalize`).
+fn max_devices(buckets: &[Option<Box<Bucket>>]) -> i32 {
+    let items = buckets.iter().flatten().flat_map(|bucket| &bucket.items);
+    items
+        .filter(|item| !item.is_bucket())
+        .map(|item| item.0.saturating_add(1))
+        .max()
+        .unwrap_or(0)
+}
+
 fn decode_rules(reader: &mut Reader<'_>, count: u32) -> Result<Vec<Option<Rule>>> {
     present(reader, count)?;
     (0..count)
@@ -187,18 +198,16 @@ fn decode_choose_args(
 /// never enters a bucket twice.
 fn find_cycle(map: &CrushMap) -> Option<Item> {
     let mut states = vec![Visit::Unseen; map.buckets.len()];
+    // Buckets being looked at, each inside the one before, and which of their items is next.
+    let mut path: Vec<(usize, usize)> = Vec::new();
     for start in 0..map.buckets.len() {
-        let mut path = vec![(start, 0usize)];
+        enter(&mut states, &mut path, start);
         while let Some((index, next)) = path.last_mut() {
-            let state = states.get_mut(*index)?;
-            if *next == 0 && *state != Visit::Unseen {
-                path.pop();
-                continue;
-            }
-            *state = Visit::Open;
             let bucket = map.buckets.get(*index).and_then(Option::as_deref);
             let Some(item) = bucket.and_then(|bucket| bucket.items.get(*next)) else {
-                *state = Visit::Done;
+                if let Some(state) = states.get_mut(*index) {
+                    *state = Visit::Done;
+                }
                 path.pop();
                 continue;
             };
@@ -206,14 +215,21 @@ fn find_cycle(map: &CrushMap) -> Option<Item> {
             let Some(child) = item.bucket_index() else {
                 continue;
             };
-            match states.get(child) {
-                Some(Visit::Open) => return Item::bucket_at(child),
-                Some(Visit::Unseen) => path.push((child, 0)),
-                Some(Visit::Done) | None => {}
+            if states.get(child) == Some(&Visit::Open) {
+                return Some(*item);
             }
+            enter(&mut states, &mut path, child);
         }
     }
     None
+}
+
+/// Goes into a bucket unless that has been done before.
+fn enter(states: &mut [Visit], path: &mut Vec<(usize, usize)>, index: usize) {
+    if let Some(state @ Visit::Unseen) = states.get_mut(index) {
+        *state = Visit::Open;
+        path.push((index, 0));
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -33,11 +33,6 @@ impl Item {
         usize::try_from(!self.0).ok()
     }
 
-    /// The bucket that the map keeps at `index`.
-    pub(crate) fn bucket_at(index: usize) -> Option<Self> {
-        i32::try_from(index).ok().map(|index| Self(!index))
-    }
-
     /// As CRUSH's hash functions take it.
     pub(crate) const fn hashed(self) -> u32 {
         self.0.cast_unsigned()
@@ -67,7 +62,6 @@ mod tests {
         assert_eq!(Item(-1).bucket_index(), Some(0));
         assert_eq!(Item(i32::MIN).bucket_index(), Some(0x7fff_ffff));
         assert_eq!(Item(0).bucket_index(), None);
-        assert_eq!(Item::bucket_at(2), Some(Item(-3)));
     }
 
     #[test]

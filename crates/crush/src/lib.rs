@@ -40,3 +40,6 @@ pub use map::CrushMap;
 pub use place::{Input, Scratch};
 pub use rule::{Op, Rule, RuleType, Step};
 pub use tunables::Tunables;
+
+#[cfg(test)]
+mod tests;

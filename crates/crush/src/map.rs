@@ -29,7 +29,7 @@ pub struct CrushMap {
 }
 
 impl CrushMap {
-    /// Numbers of devices are below this.
+    /// Numbers of the devices in buckets are below this.
     pub const fn max_devices(&self) -> i32 {
         self.max_devices
     }
