@@ -143,6 +143,23 @@ impl Attachment for LoopAttachment {
     }
 }
 
+/// Gives up a loop device that nobody serves any more, if it is still there.
+pub(super) async fn release_orphan(path: &Path, is_forced: bool) -> Result<()> {
+    let path = path.to_owned();
+    blocking("give a loop device up", move || {
+        let device = match block::open_exclusively(&path) {
+            Err(Error::Busy { .. }) if is_forced => block::open(&path, true)?,
+            opened => opened?,
+        };
+        match sys::loop_clear(&device) {
+            // It gave itself up when its daemon died.
+            Err(Errno::NXIO) => Ok(()),
+            cleared => cleared.map_err(Error::path("give up", path)),
+        }
+    })
+    .await
+}
+
 fn open_control() -> Result<File> {
     let path = "/dev/loop-control";
     let open = || OpenOptions::new().read(true).write(true).open(path);

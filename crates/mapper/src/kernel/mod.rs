@@ -2,9 +2,14 @@
 //!
 //! A [`DeviceBackend`] is a way to do that; there are two, chosen by [`DeviceType`].
 
+mod any;
 mod backend;
 mod block;
 mod loop_device;
+mod nbd;
+mod nbd_netlink;
 
-pub use backend::{AttachOptions, Attachment, DeviceBackend, DeviceType};
+pub use any::AnyAttachment;
+pub use backend::{AttachOptions, Attachment, DeviceBackend, DeviceType, UnknownDeviceType};
 pub use loop_device::{LoopAttachment, LoopBackend};
+pub use nbd::{NbdAttachment, NbdBackend};
