@@ -1,5 +1,51 @@
 //! A RADOS client: configuration, monitors, OSD maps, and operations on objects.
+//!
+//! [`Cluster::connect`] finds the monitors, [`Cluster::pool`] opens a pool, and
+//! [`Pool::execute`] carries out an [`Operation`] on one of its objects.
+//!
+//! ```no_run
+//! use rados::{Cluster, config::Config};
+//!
+//! # async fn example() -> rados::Result<()> {
+//! let cluster = Cluster::connect(Config::from_environment()?).await?;
+//! let pool = cluster.pool("rbd").await?;
+//! pool.write_full("greeting", "hello ceph").await?;
+//! assert_eq!(pool.read("greeting", 0, 5).await?, "hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where to read on: [`objecter`](crate::Operation) sees operations through map changes and
+//! failures, `mon` keeps in touch with the monitors, [`osdmap`] knows where objects are.
 #![forbid(unsafe_code)]
 
+mod auth;
+mod cluster;
 pub mod config;
+mod errno;
+mod error;
+mod features;
+mod listing;
+mod messenger;
+mod mon;
+mod monmap;
+mod msg;
+mod objecter;
+mod op;
 pub mod osdmap;
+mod pool;
+mod watch;
+mod watchers;
+
+pub use cluster::{Cluster, CommandOutput};
+pub use errno::Errno;
+pub use error::{Attempts, Error};
+pub use listing::{ListedObject, Objects};
+pub use monmap::MonMap;
+pub use op::{OpCode, Operation, Reply, SnapContext, SparseRead, Stat, StepResult};
+pub use pool::Pool;
+pub use watch::{Notification, Watch, WatchHandler};
+pub use watchers::{Watcher, Watchers};
+
+/// What operations give.
+pub type Result<T, E = Error> = core::result::Result<T, E>;

@@ -78,6 +78,16 @@ impl std::fmt::Debug for Given {
 }
 
 impl Config {
+    /// The configuration that Ceph's own tools would use in this process.
+    ///
+    /// # Errors
+    /// As [`Builder::load`].
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        Self::builder()
+            .environment(Environment::of_process())
+            .load()
+    }
+
     /// Starts to put a configuration together.
     pub fn builder() -> Builder {
         Builder::default()

@@ -1,0 +1,254 @@
+//! A connection to a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use denc::{EntityAddr, Epoch, GlobalId, PoolId, Uuid};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Config;
+use crate::messenger::Messenger;
+use crate::mon::{MonClient, Status, Wishes};
+use crate::monmap::MonMap;
+use crate::objecter::Objecter;
+use crate::osdmap::OsdMap;
+use crate::{Attempts, Error, Pool, Result};
+
+/// A connection to a cluster: its monitors, its maps, its OSDs. Cheap to clone.
+///
+/// The connection ends when the last clone, and everything made from it, is gone, or with
+/// [`shut_down`](Self::shut_down).
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    messenger: Arc<Messenger>,
+    objecter: Arc<Objecter>,
+    monitors: Arc<MonClient>,
+    /// The task of the monitor client.
+    task: AbortHandle,
+}
+
+impl Cluster {
+    /// Connects: finds a monitor, authenticates and gets the maps.
+    ///
+    /// # Errors
+    /// [`Error::NoMonitor`] after `client_mount_timeout`; [`Error::AuthRefused`] at once if the
+    /// monitors do not accept the user or its key; [`Error::Config`] if it is not known where the
+    /// monitors are or who we are.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the attempt and leaves nothing behind.
+    pub async fn connect(config: Config) -> Result<Self> {
+        let limit = config.timeouts()?.mount;
+        let messenger = Arc::new(Messenger::from_config(&config)?);
+        let wishes = Arc::new(Wishes::default());
+        let objecter = Arc::new(Objecter::new(Arc::clone(&messenger), Arc::clone(&wishes)));
+        let monitors = Arc::new(MonClient::new(
+            Arc::clone(&messenger),
+            Arc::clone(&objecter),
+            wishes,
+            &config,
+        )?);
+        let task = tokio::spawn(Arc::clone(&monitors).run()).abort_handle();
+        let inner = Arc::new(Inner {
+            config,
+            messenger,
+            objecter,
+            monitors,
+            task,
+        });
+        inner.wait_until_ready(limit).await?;
+        Ok(Self { inner })
+    }
+
+    /// The configuration it was connected with.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The cluster's id.
+    pub fn fsid(&self) -> Uuid {
+        self.inner.messenger.fsid().unwrap_or_default()
+    }
+
+    /// The number the monitors gave to this client instance.
+    pub fn global_id(&self) -> GlobalId {
+        self.inner.messenger.global_id()
+    }
+
+    /// The address and nonce by which watches, locks and the blocklist know this client instance.
+    pub fn addr(&self) -> EntityAddr {
+        self.inner.messenger.addr()
+    }
+
+    /// The current monitor map.
+    pub fn monmap(&self) -> Option<MonMap> {
+        self.inner.monitors.monmap()
+    }
+
+    /// The current OSD map.
+    pub fn osdmap(&self) -> Arc<OsdMap> {
+        self.inner
+            .objecter
+            .map()
+            .expect("connect has waited for the first map, and none is ever taken away")
+    }
+
+    /// Waits until the client's OSD map is at least `epoch`.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`] if the connection ends before.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn wait_for_osdmap(&self, epoch: Epoch) -> Result<()> {
+        let mut epochs = self.inner.objecter.epochs();
+        epochs
+            .wait_for(|current| *current >= epoch)
+            .await
+            .map_err(|_| Error::ShutDown)?;
+        Ok(())
+    }
+
+    /// The pools' numbers and names, ordered by number.
+    pub fn pools(&self) -> Vec<(PoolId, String)> {
+        let map = self.osdmap();
+        let named = map
+            .pools()
+            .filter_map(|(id, _)| Some((id, map.pool_name(id)?.to_string())));
+        named.collect()
+    }
+
+    /// Opens a pool by name. Asks the monitors for their newest map before it says there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPool`].
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn pool(&self, name: &str) -> Result<Pool> {
+        if self.osdmap().pool_by_name(name).is_none() {
+            self.update_osdmap().await?;
+        }
+        match self.osdmap().pool_by_name(name) {
+            Some(id) => Ok(Pool::new(self.clone(), id, name)),
+            None => Err(Error::NoSuchPool {
+                name: name.to_string(),
+            }),
+        }
+    }
+
+    /// Opens a pool by number. Asks the monitors for their newest map before it says there is none.
+    ///
+    /// # Errors
+    /// [`Error::PoolGone`].
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn pool_by_id(&self, id: PoolId) -> Result<Pool> {
+        if self.osdmap().pool_name(id).is_none() {
+            self.update_osdmap().await?;
+        }
+        match self.osdmap().pool_name(id) {
+            Some(name) => Ok(Pool::new(self.clone(), id, name)),
+            None => Err(Error::PoolGone { pool: id }),
+        }
+    }
+
+    /// Waits until the client has the OSD map that is the monitors' newest now.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`] if the connection ends before.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn update_osdmap(&self) -> Result<()> {
+        let newest = self.inner.monitors.newest_osdmap().await?;
+        self.wait_for_osdmap(newest).await
+    }
+
+    /// Sends a command to the monitors: JSON with a `prefix`, and input data.
+    ///
+    /// # Errors
+    /// [`Error::Command`] if it fails or is refused.
+    ///
+    /// # Cancellation
+    /// Dropping the future forgets the command, which may be carried out all the same.
+    pub async fn monitor_command(
+        &self,
+        command: &serde_json::Value,
+        input: Bytes,
+    ) -> Result<CommandOutput> {
+        self.inner.monitors.command(command, input).await
+    }
+
+    /// Ends the connection. Operations in flight fail with [`Error::ShutDown`].
+    pub fn shut_down(&self) {
+        self.inner.shut_down();
+    }
+
+    pub(crate) fn objecter(&self) -> &Arc<Objecter> {
+        &self.inner.objecter
+    }
+}
+
+impl Inner {
+    /// Waits for a monitor, its map and the first OSD map.
+    async fn wait_until_ready(&self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let mut status = self.monitors.status();
+        let mut epochs = self.objecter.epochs();
+        let ready = async {
+            loop {
+                if let Status::Refused(error) = &*status.borrow_and_update() {
+                    return Err(error.clone());
+                }
+                if *epochs.borrow_and_update() > Epoch(0) && self.monitors.monmap().is_some() {
+                    return Ok(());
+                }
+                tokio::select! {
+                    changed = status.changed() => changed.map_err(|_| Error::ShutDown)?,
+                    changed = epochs.changed() => changed.map_err(|_| Error::ShutDown)?,
+                }
+            }
+        };
+        match timeout_at(deadline, ready).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::NoMonitor {
+                waited: limit,
+                attempts: match &*self.monitors.status().borrow() {
+                    Status::Hunting(attempts) => attempts.clone(),
+                    _ => Attempts::default(),
+                },
+            }),
+        }
+    }
+
+    fn shut_down(&self) {
+        self.task.abort();
+        self.monitors.shut_down();
+        self.objecter.shut_down();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// What a monitor command gave.
+#[derive(Clone, Debug, Default)]
+pub struct CommandOutput {
+    /// What it says to people.
+    pub status: String,
+    /// What it says to programs.
+    pub data: Bytes,
+}

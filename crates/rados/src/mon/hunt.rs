@@ -1,0 +1,217 @@
+//! Finding a monitor that answers: a few at a time, the first that lets us in is kept.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use denc::EntityAddr;
+use tokio::task::JoinSet;
+
+use super::candidates::{self, Monitor};
+use super::session::{MonitorHandler, Opened};
+use super::{MonClient, Status};
+use crate::auth::{self, random};
+use crate::{Attempts, Error};
+
+/// How many monitors are tried at the same time (ceph: `mon_client_hunt_parallel`).
+const PARALLEL: usize = 3;
+/// Rounds that fail make the following ones more patient, up to this factor
+/// (ceph: `mon_client_hunt_interval_backoff`, `mon_client_hunt_interval_max_multiple`).
+const BACKOFF: f64 = 1.5;
+const MAX_MULTIPLE: f64 = 10.0;
+
+impl MonClient {
+    /// Tries monitors until one lets us in.
+    ///
+    /// # Cancellation
+    /// Ends the attempts.
+    pub(super) async fn hunt(self: &Arc<Self>) -> Opened {
+        let mut multiple = 1.0;
+        let mut monitors = Vec::new();
+        loop {
+            if monitors.is_empty() {
+                monitors = self.shuffled_monitors();
+            }
+            let rest = monitors.split_off(PARALLEL.min(monitors.len()));
+            let round = std::mem::replace(&mut monitors, rest);
+            let patience = self.timing.hunt_interval.mul_f64(multiple);
+            let started = tokio::time::Instant::now();
+            match self.try_at_once(round, patience).await {
+                Ok(opened) => return opened,
+                Err(failures) => self.report(failures),
+            }
+            multiple = (multiple * BACKOFF).min(MAX_MULTIPLE);
+            // Attempts that fail at once must not turn into a storm of connections.
+            tokio::time::sleep_until(started + patience.min(MAX_PAUSE)).await;
+        }
+    }
+
+    /// The known monitors, in random order so that clients spread over them.
+    fn shuffled_monitors(&self) -> Vec<Monitor> {
+        let mut monitors = match &self.lock().monmap {
+            Some(monmap) => candidates::of_monmap(monmap),
+            None => Vec::new(),
+        };
+        if monitors.is_empty() {
+            monitors.clone_from(&self.configured);
+        }
+        for index in (1..monitors.len()).rev() {
+            let mut bytes = [0; 8];
+            random(&mut bytes);
+            let other = u64::from_le_bytes(bytes) % (index as u64 + 1);
+            monitors.swap(index, usize::try_from(other).unwrap_or(index));
+        }
+        monitors
+    }
+
+    /// Tries these monitors side by side. The first success ends the other attempts.
+    async fn try_at_once(
+        self: &Arc<Self>,
+        monitors: Vec<Monitor>,
+        patience: Duration,
+    ) -> Result<Opened, Vec<Failure>> {
+        let mut attempts = JoinSet::new();
+        for monitor in monitors {
+            let client = Arc::clone(self);
+            attempts.spawn(async move { client.try_monitor(monitor, patience).await });
+        }
+        let mut failures = Vec::new();
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                Ok(Ok(opened)) => return Ok(opened),
+                Ok(Err(failed)) => failures.extend(failed),
+                Err(error) => tracing::error!(%error, "an attempt to reach a monitor ended early"),
+            }
+        }
+        Err(failures)
+    }
+
+    /// Tries the places of one monitor one after the other.
+    async fn try_monitor(
+        self: Arc<Self>,
+        monitor: Monitor,
+        patience: Duration,
+    ) -> Result<Opened, Vec<Failure>> {
+        let mut failures = Vec::new();
+        let mut places = VecDeque::from(monitor.places);
+        let mut seen_v1 = false;
+        while let Some(place) = places.pop_front() {
+            let addrs = match candidates::resolve(&place).await {
+                Ok(addrs) => addrs,
+                Err(reason) => {
+                    failures.push(Failure {
+                        place: place.to_string(),
+                        reason,
+                        refused: None,
+                    });
+                    continue;
+                }
+            };
+            for addr in addrs {
+                let error = match self.try_addr(addr, patience).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(error) => error,
+                };
+                if let (msgr2::Error::V1Banner, Some(socket), false) =
+                    (&error, addr.socket, seen_v1)
+                {
+                    seen_v1 = true;
+                    let default = candidates::default_place(socket.ip());
+                    if socket.port() != default.port && !places.contains(&default) {
+                        places.push_back(default);
+                    }
+                }
+                failures.push(self.failure(addr, &error));
+            }
+        }
+        Err(failures)
+    }
+
+    async fn try_addr(
+        self: &Arc<Self>,
+        addr: EntityAddr,
+        patience: Duration,
+    ) -> Result<Opened, msgr2::Error> {
+        let handler = Arc::new(MonitorHandler::new(self));
+        let generation = handler.generation();
+        let (link, granted) = self
+            .messenger
+            .connect_monitor(addr, patience, handler)
+            .await?;
+        Ok(Opened {
+            link,
+            granted,
+            addr,
+            generation,
+        })
+    }
+
+    fn failure(&self, addr: EntityAddr, error: &msgr2::Error) -> Failure {
+        let refused = auth::refusal(error).map(|reason| Error::AuthRefused {
+            addr,
+            user: self.messenger.credentials.name().to_string(),
+            reason,
+        });
+        let place = match addr.socket {
+            Some(socket) => format!("v2:{socket}"),
+            None => addr.to_string(),
+        };
+        Failure {
+            place,
+            reason: with_causes(error),
+            refused,
+        }
+    }
+
+    /// Tells whoever waits for a connection what has happened.
+    fn report(&self, failures: Vec<Failure>) {
+        if self.messenger.global_id().0 != 0 {
+            // The monitors may have forgotten us while we were away.
+            if failures.iter().any(|failure| failure.refused.is_some()) {
+                tracing::warn!("the monitors do not take this client back as who it was");
+                self.messenger.credentials.forget_identity();
+            }
+        }
+        let mut refused = failures.iter().find_map(|failure| failure.refused.clone());
+        self.status.send_modify(|status| {
+            if let Some(error) = refused.take() {
+                *status = Status::Refused(error);
+                return;
+            }
+            let mut attempts = match status {
+                Status::Hunting(attempts) => std::mem::take(attempts),
+                _ => Attempts::default(),
+            };
+            for Failure { place, reason, .. } in failures {
+                tracing::debug!(%place, %reason, "cannot reach a monitor");
+                attempts.0.retain(|(known, _)| *known != place);
+                attempts.0.push((place, reason));
+            }
+            *status = Status::Hunting(attempts);
+        });
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The longest pause between rounds whose attempts fail at once.
+const MAX_PAUSE: Duration = Duration::from_secs(3);
+
+/// Why a monitor could not be used.
+#[derive(Debug)]
+pub(super) struct Failure {
+    place: String,
+    reason: String,
+    /// Set if the monitor would not have us, whatever monitor it is.
+    refused: Option<Error>,
+}

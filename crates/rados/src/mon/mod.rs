@@ -1,0 +1,195 @@
+//! The monitor client: finds a monitor, stays with it while it answers, and asks it for maps,
+//! tickets and the results of commands.
+//!
+//! Messages are taken in synchronously, under one lock, by the connection's reader. One task, which
+//! belongs to the [`Cluster`](crate::Cluster), hunts for monitors and does what time or [`Wishes`]
+//! demand (ceph: src/mon/MonClient.h).
+
+mod candidates;
+mod hunt;
+mod requests;
+mod session;
+mod subscriptions;
+mod wishes;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use denc::Epoch;
+use tokio::sync::watch;
+
+use self::candidates::Monitor;
+use self::requests::{Question, Requests};
+use self::session::Session;
+use self::subscriptions::Subscriptions;
+pub(crate) use self::wishes::Wishes;
+use crate::cluster::CommandOutput;
+use crate::config::Config;
+use crate::messenger::Messenger;
+use crate::monmap::MonMap;
+use crate::objecter::{MapUpdate, Objecter};
+use crate::{Attempts, Errno, Error, Result};
+
+/// The client of the monitors.
+#[derive(Debug)]
+pub(crate) struct MonClient {
+    messenger: Arc<Messenger>,
+    objecter: Arc<Objecter>,
+    wishes: Arc<Wishes>,
+    /// The monitors of the configuration, for as long as there is no monitor map.
+    configured: Vec<Monitor>,
+    timing: Timing,
+    state: Mutex<State>,
+    status: watch::Sender<Status>,
+}
+
+/// How patient the client is with monitors.
+#[derive(Clone, Debug)]
+pub(crate) struct Timing {
+    /// How long an attempt may take before others are tried (ceph: `mon_client_hunt_interval`).
+    pub(crate) hunt_interval: Duration,
+    /// How often a sign of life is asked for (ceph: `mon_client_ping_interval`).
+    pub(crate) ping_interval: Duration,
+    /// After how long a silence the monitor is given up (ceph: `mon_client_ping_timeout`).
+    pub(crate) ping_timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    session: Option<Session>,
+    monmap: Option<MonMap>,
+    subscriptions: Subscriptions,
+    requests: Requests,
+}
+
+/// How far the client has got.
+#[derive(Clone, Debug)]
+pub(crate) enum Status {
+    /// Hunting, with what happened so far.
+    Hunting(Attempts),
+    /// Connected and authenticated.
+    Connected,
+    /// The monitors refuse us, which trying again will not change.
+    Refused(Error),
+}
+
+impl MonClient {
+    /// A client of the monitors that `config` names. It does nothing until [`run`](Self::run).
+    pub(crate) fn new(
+        messenger: Arc<Messenger>,
+        objecter: Arc<Objecter>,
+        wishes: Arc<Wishes>,
+        config: &Config,
+    ) -> Result<Self> {
+        let timeouts = config.timeouts()?;
+        Ok(Self {
+            messenger,
+            objecter,
+            wishes,
+            configured: candidates::of_config(config)?,
+            timing: Timing {
+                hunt_interval: timeouts.hunt_interval,
+                ping_interval: timeouts.mon_ping_interval,
+                ping_timeout: timeouts.mon_ping_timeout,
+            },
+            state: Mutex::default(),
+            status: watch::Sender::new(Status::Hunting(Attempts::default())),
+        })
+    }
+
+    /// How far the client has got, and word of every change.
+    pub(crate) fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// The monitors, once they are known.
+    pub(crate) fn monmap(&self) -> Option<MonMap> {
+        self.lock().monmap.clone()
+    }
+
+    /// Sends a command and waits for its result, over as many monitors as it takes.
+    ///
+    /// # Cancellation
+    /// Dropping the future forgets the command, which may be carried out all the same.
+    pub(crate) async fn command(
+        &self,
+        command: &serde_json::Value,
+        input: Bytes,
+    ) -> Result<CommandOutput> {
+        let name = command
+            .get("prefix")
+            .and_then(|prefix| prefix.as_str())
+            .unwrap_or_default();
+        let question = Question::Command {
+            json: command.to_string(),
+            input,
+        };
+        let answer = self.ask(question).await?;
+        match Errno::check(answer.result) {
+            Ok(_) => Ok(CommandOutput {
+                status: answer.status,
+                data: answer.data,
+            }),
+            Err(errno) => Err(Error::Command {
+                command: name.to_string(),
+                errno,
+                status: answer.status,
+            }),
+        }
+    }
+
+    /// The newest epoch of the OSD map that the monitors have.
+    ///
+    /// # Cancellation
+    /// Dropping the future forgets the question.
+    pub(crate) async fn newest_osdmap(&self) -> Result<Epoch> {
+        let answer = self.ask(Question::Version { what: "osdmap" }).await?;
+        Ok(Epoch(u32::try_from(answer.version).unwrap_or(u32::MAX)))
+    }
+
+    async fn ask(&self, question: Question) -> Result<requests::Answer> {
+        let pending = {
+            let mut state = self.lock();
+            let (tid, pending) = state.requests.add(question);
+            state.send_requests(&self.messenger);
+            requests::Pending::new(tid, pending, self)
+        };
+        pending.answer().await
+    }
+
+    /// Fails everything that waits for an answer.
+    pub(crate) fn shut_down(&self) {
+        let mut state = self.lock();
+        state.session = None;
+        state.requests.clear();
+    }
+
+    /// Maps arrived, from a monitor or an OSD.
+    pub(crate) fn osdmap_outcome(wishes: &Wishes, update: MapUpdate) {
+        match update {
+            MapUpdate::Current => {}
+            MapUpdate::Gap => wishes.newer_osdmap(),
+            MapUpdate::Damaged(error) => {
+                tracing::warn!(%error, "asking for a whole OSD map");
+                wishes.whole_osdmap();
+            }
+        }
+    }
+
+    /// Nothing panics while the lock is held, so a poisoned lock guards a consistent state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Asks what has not been asked in this session.
+    fn send_requests(&mut self, messenger: &Messenger) {
+        if let Some(session) = &self.session {
+            for message in self.requests.messages(messenger.fsid()) {
+                session.send(message);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Keeps a session connected to its OSD, and takes in what the OSD says.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use denc::{Decode, EntityAddrVec, Reader};
+use msgr2::Message;
+
+use super::Objecter;
+use super::session::OsdSession;
+use crate::Error;
+use crate::auth;
+use crate::messenger::ConnectError;
+use crate::mon::MonClient;
+use crate::msg::kind;
+use crate::msg::osd::{BackoffStep, OsdBackoff, OsdMapMessage, OsdOpReply, WatchNotify};
+
+/// The first pause after a failed attempt (ceph: `ms_initial_backoff`).
+const INITIAL_BACKOFF: Duration = Duration::from_millis(200);
+/// The longest pause (ceph: `ms_max_backoff`).
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
+
+/// Starts the task that connects `session` and reconnects it while it has operations. The session
+/// ends the task.
+pub(super) fn keep_connected(objecter: &Arc<Objecter>, session: &Arc<OsdSession>) {
+    let task = tokio::spawn(run(Arc::downgrade(objecter), Arc::downgrade(session)));
+    session.set_task(task.abort_handle());
+}
+
+async fn run(objecter: Weak<Objecter>, session: Weak<OsdSession>) {
+    let mut backoff = INITIAL_BACKOFF;
+    while let Some((objecter, session)) = objecter.upgrade().zip(session.upgrade()) {
+        let addrs = match objecter.map() {
+            Some(map) if session.wants_connection() => map.osd_addrs(session.osd).cloned(),
+            _ => None,
+        };
+        let Some(addrs) = addrs else {
+            session.wake.notified().await;
+            continue;
+        };
+        match connect(&objecter, &session, &addrs).await {
+            Ok(()) => backoff = INITIAL_BACKOFF,
+            Err(reason) => {
+                tracing::debug!(osd = %session.osd, %addrs, %reason, "cannot connect");
+                match reason {
+                    Reason::Connect(ConnectError::NoTicket(_)) => objecter.wishes.tickets(),
+                    Reason::Connect(ConnectError::Messenger(error))
+                        if auth::refusal(&error).is_some() =>
+                    {
+                        objecter.wishes.tickets();
+                    }
+                    _ => objecter.wishes.newer_osdmap(),
+                }
+                // A new map or new tickets are a reason to try at once.
+                if tokio::time::timeout(backoff, session.wake.notified())
+                    .await
+                    .is_err()
+                {
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                }
+            }
+        }
+    }
+}
+
+/// Why an attempt to connect failed.
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error("it has no address where messenger v2 is spoken")]
+    NoV2Address,
+    #[error(transparent)]
+    Connect(ConnectError),
+}
+
+async fn connect(
+    objecter: &Arc<Objecter>,
+    session: &Arc<OsdSession>,
+    addrs: &EntityAddrVec,
+) -> Result<(), Reason> {
+    static NEXT_GENERATION: AtomicU64 = AtomicU64::new(1);
+    let addr = *addrs.v2().ok_or(Reason::NoV2Address)?;
+    let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed);
+    let handler = Arc::new(OsdHandler {
+        objecter: Arc::downgrade(objecter),
+        session: Arc::downgrade(session),
+        generation,
+    });
+    let connecting = objecter.messenger.connect_osd(addr, session.osd, handler);
+    let link = connecting.await.map_err(Reason::Connect)?;
+    tracing::debug!(osd = %session.osd, %addr, "connected");
+    session.connected(link, addrs.clone(), generation);
+    Ok(())
+}
+
+/// Takes in what an OSD says on one connection.
+#[derive(Debug)]
+struct OsdHandler {
+    objecter: Weak<Objecter>,
+    session: Weak<OsdSession>,
+    generation: u64,
+}
+
+impl OsdHandler {
+    fn handle(
+        &self,
+        objecter: &Arc<Objecter>,
+        session: &OsdSession,
+        message: Message,
+    ) -> denc::Result<()> {
+        match message.kind {
+            kind::OSD_OPREPLY => handle_reply(objecter, session, message),
+            kind::OSD_MAP => {
+                let maps = OsdMapMessage::parse(&message.front)?;
+                if objecter.messenger.check_fsid(maps.fsid) {
+                    MonClient::osdmap_outcome(&objecter.wishes, objecter.handle_maps(&maps));
+                }
+            }
+            kind::WATCH_NOTIFY => {
+                let event = WatchNotify::decode(&mut Reader::new("MWatchNotify", &message.front))?;
+                objecter.watches.dispatch(event);
+            }
+            kind::OSD_BACKOFF => {
+                let backoff = OsdBackoff::decode(&mut Reader::new("MOSDBackoff", &message.front))?;
+                match backoff.step {
+                    BackoffStep::Block => session.block(backoff, self.generation),
+                    BackoffStep::Unblock => {
+                        session.unblock(backoff.pg, backoff.id, self.generation);
+                    }
+                    BackoffStep::AckBlock => {}
+                }
+            }
+            other => tracing::trace!(kind = %other, "a message that is of no interest"),
+        }
+        Ok(())
+    }
+}
+
+fn handle_reply(objecter: &Arc<Objecter>, session: &OsdSession, message: Message) {
+    let tid = message.tid;
+    let data = message.data.into_bytes();
+    match OsdOpReply::parse(message.version, &message.front, &data) {
+        Ok(answer) => {
+            if let Some(op) = session.take_answered(tid, answer.attempt) {
+                objecter.answered(op, answer);
+            }
+        }
+        Err(source) => {
+            // Whoever waits for this answer must not wait for ever.
+            if let Some(op) = session.take_answered(tid, -1) {
+                op.complete(Err(Error::Decode {
+                    from: format!("osd.{}", session.osd),
+                    source,
+                }));
+            }
+        }
+    }
+}
+
+impl msgr2::driver::Handler for OsdHandler {
+    fn message(&self, message: Message) {
+        let Some((objecter, session)) = self.objecter.upgrade().zip(self.session.upgrade()) else {
+            return;
+        };
+        if let Err(error) = self.handle(&objecter, &session, message) {
+            tracing::warn!(osd = %session.osd, %error, "something that cannot be understood");
+        }
+    }
+
+    fn closed(&self, error: msgr2::Error) {
+        if let Some(session) = self.session.upgrade() {
+            tracing::debug!(osd = %session.osd, %error, "lost the connection");
+            session.disconnected(self.generation);
+        }
+    }
+}

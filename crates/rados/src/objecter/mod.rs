@@ -1,0 +1,229 @@
+//! The objecter: owns every operation from its submission to its answer.
+//!
+//! An operation is sent to the primary of its object's placement group, and sent again, under the
+//! same number, whenever that may have been in vain: the connection broke, the placement group began
+//! a new interval, the OSD asked for patience. While there is nowhere to send it, it waits.
+//!
+//! All state changes are synchronous. Submitting holds the [`View`] shared and the lock of one
+//! session; a new map holds the view exclusively while it moves operations, so that operations on one
+//! object keep their order (ceph: src/osdc/Objecter.h).
+
+mod backoff;
+mod connect;
+mod limits;
+mod maps;
+mod op;
+mod session;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
+
+use denc::{Epoch, PoolId, Tid};
+use tokio::sync::{oneshot, watch};
+
+use self::limits::Limits;
+pub(crate) use self::maps::MapUpdate;
+use self::op::{InFlight, Op, Outcome, Target};
+use self::session::OsdSession;
+use self::view::{Destination, View};
+use crate::messenger::Messenger;
+use crate::mon::Wishes;
+use crate::op::{Operation, Reply};
+use crate::osdmap::{OsdMap, PgId, ShardId, ShardedPgId};
+use crate::watch::Watches;
+use crate::{Errno, Error, Result};
+
+/// Sends operations to OSDs and sees them through.
+#[derive(Debug)]
+pub(crate) struct Objecter {
+    messenger: Arc<Messenger>,
+    wishes: Arc<Wishes>,
+    view: RwLock<View>,
+    /// Operations that can be sent nowhere at the moment.
+    waiting: Mutex<BTreeMap<Tid, Op>>,
+    next_tid: AtomicU64,
+    limits: Limits,
+    /// The watches of this client, which OSDs address by their cookies.
+    pub(crate) watches: Watches,
+    /// The epoch of the map in the view.
+    epoch: watch::Sender<Epoch>,
+    /// Held while maps are applied, which two connections may want to do at the same time.
+    updating: Mutex<()>,
+}
+
+impl Objecter {
+    /// An objecter without a map.
+    pub(crate) fn new(messenger: Arc<Messenger>, wishes: Arc<Wishes>) -> Self {
+        Self {
+            messenger,
+            wishes,
+            view: RwLock::default(),
+            waiting: Mutex::default(),
+            next_tid: AtomicU64::new(1),
+            limits: Limits::default(),
+            watches: Watches::default(),
+            epoch: watch::Sender::new(Epoch(0)),
+            updating: Mutex::default(),
+        }
+    }
+
+    /// The current map, once there is one.
+    pub(crate) fn map(&self) -> Option<Arc<OsdMap>> {
+        self.view().map().cloned()
+    }
+
+    /// The epoch of the current map, and word of every later one.
+    pub(crate) fn epochs(&self) -> watch::Receiver<Epoch> {
+        self.epoch.subscribe()
+    }
+
+    /// Carries out an operation on an object: see [`Pool::execute_raw`](crate::Pool::execute_raw).
+    pub(crate) async fn execute(
+        self: &Arc<Self>,
+        pool: PoolId,
+        namespace: &str,
+        object: &str,
+        operation: Operation,
+    ) -> Result<(i32, Reply)> {
+        self.execute_on(Target::new(pool, namespace, object), operation)
+            .await
+    }
+
+    /// Carries out an operation on a placement group: the one in which `hash` lies.
+    pub(crate) async fn execute_on_pg(
+        self: &Arc<Self>,
+        pool: PoolId,
+        namespace: &str,
+        hash: u32,
+        operation: Operation,
+    ) -> Result<(i32, Reply)> {
+        self.execute_on(Target::placement_group(pool, namespace, hash), operation)
+            .await
+    }
+
+    async fn execute_on(self: &Arc<Self>, target: Target, operation: Operation) -> Outcome {
+        let budget = self.limits.take(operation.input_len()).await?;
+        let (outcome, answer) = oneshot::channel();
+        let pool = target.locator.pool;
+        self.submit(Box::new(InFlight {
+            tid: Tid(self.next_tid.fetch_add(1, Ordering::Relaxed)),
+            target,
+            mtime: if operation.is_write() {
+                SystemTime::now().into()
+            } else {
+                Default::default()
+            },
+            operation,
+            pg: ShardedPgId {
+                pg: PgId { pool, seed: 0 },
+                shard: ShardId::NONE,
+            },
+            hash: 0,
+            epoch: Epoch(0),
+            attempts: 0,
+            outcome,
+            _budget: budget,
+        }));
+        answer.await.unwrap_or(Err(Error::ShutDown))
+    }
+
+    /// Sessions that could not connect for want of a ticket may try again.
+    pub(crate) fn tickets_renewed(&self) {
+        for session in self.view().sessions.values() {
+            session.wake.notify_one();
+        }
+    }
+
+    /// Ends every session and fails every operation.
+    pub(crate) fn shut_down(&self) {
+        self.limits.close();
+        let sessions: Vec<_> = self.view_mut().sessions.drain().collect();
+        let waiting = std::mem::take(&mut *self.waiting());
+        let in_flight = sessions.into_iter().flat_map(|(_, session)| session.end());
+        for op in in_flight.chain(waiting.into_values()) {
+            op.complete(Err(Error::ShutDown));
+        }
+    }
+
+    /// Sends an operation where it belongs.
+    fn submit(self: &Arc<Self>, op: Op) {
+        let view = self.view();
+        if let Err(op) = self.route(&view, op) {
+            drop(view);
+            let mut view = self.view_mut();
+            self.route_with_new_session(&mut view, op);
+        }
+    }
+
+    /// Sends an operation where it belongs, or gives it back if that needs a session that does not
+    /// exist yet.
+    fn route(&self, view: &View, mut op: Op) -> std::result::Result<(), Op> {
+        if view.blocklisted {
+            op.complete(Err(self.blocklisted()));
+            return Ok(());
+        }
+        match view.destination(&op.target, &op.operation) {
+            Destination::Osd { osd, pg, hash } => match view.sessions.get(&osd) {
+                Some(session) => {
+                    op.aim(pg, hash, view.epoch());
+                    session.submit(op);
+                }
+                None => return Err(op),
+            },
+            Destination::Wait => {
+                self.waiting().insert(op.tid, op);
+            }
+            Destination::PoolGone(pool) => op.complete(Err(Error::PoolGone { pool })),
+        }
+        Ok(())
+    }
+
+    fn route_with_new_session(self: &Arc<Self>, view: &mut View, op: Op) {
+        let Err(op) = self.route(view, op) else {
+            return;
+        };
+        if let Destination::Osd { osd, .. } = view.destination(&op.target, &op.operation) {
+            let session = Arc::new(OsdSession::new(osd));
+            connect::keep_connected(self, &session);
+            view.sessions.insert(osd, session);
+        }
+        if let Err(op) = self.route(view, op) {
+            // Only a missing session makes `route` give an operation back.
+            self.waiting().insert(op.tid, op);
+        }
+    }
+
+    /// An answer came for `op`.
+    fn answered(self: &Arc<Self>, mut op: Op, answer: crate::msg::osd::OsdOpReply) {
+        if let Some(redirect) = answer.redirect {
+            op.target.redirect(redirect.locator, redirect.object);
+            return self.submit(op);
+        }
+        match Errno::check(answer.result) {
+            Err(Errno::EAGAIN) => self.submit(op),
+            Err(Errno::ESHUTDOWN) => op.complete(Err(self.blocklisted())),
+            _ => op.complete(Ok((answer.result, answer.reply))),
+        }
+    }
+
+    fn blocklisted(&self) -> Error {
+        Error::Blocklisted {
+            addr: self.messenger.addr(),
+        }
+    }
+
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<Tid, Op>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

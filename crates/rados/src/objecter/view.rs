@@ -1,0 +1,126 @@
+//! Where operations go, by the current map.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use denc::{Epoch, OsdId, PoolId};
+
+use super::op::{InFlight, Target};
+use super::session::OsdSession;
+use crate::op::{Operation, request_flags};
+use crate::osdmap::{MapFlags, OsdMap, PgId, PgPool, PlacementCache, PoolFlags, ShardedPgId};
+
+/// The map, what has been computed from it, and the sessions that it made necessary: everything
+/// that has to change together.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    current: Option<Current>,
+    pub(super) sessions: HashMap<OsdId, Arc<OsdSession>>,
+    /// Set once the cluster has blocklisted this client.
+    pub(super) blocklisted: bool,
+}
+
+#[derive(Debug)]
+struct Current {
+    map: Arc<OsdMap>,
+    placements: PlacementCache,
+}
+
+/// Where an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// To this OSD, which is the primary of this placement group.
+    Osd {
+        osd: OsdId,
+        pg: ShardedPgId,
+        hash: u32,
+    },
+    /// Nowhere now: there is no primary, or the cluster has asked clients to stop.
+    Wait,
+    /// There is no such pool any more.
+    PoolGone(PoolId),
+}
+
+impl View {
+    /// The map, once there is one.
+    pub(super) fn map(&self) -> Option<&Arc<OsdMap>> {
+        self.current.as_ref().map(|current| &current.map)
+    }
+
+    /// The epoch of the map; 0 while there is none.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.map().map_or(Epoch(0), |map| map.epoch())
+    }
+
+    /// Replaces the map. Gives the one before.
+    pub(super) fn set_map(&mut self, map: Arc<OsdMap>) -> Option<Arc<OsdMap>> {
+        let placements = PlacementCache::new(Arc::clone(&map));
+        let before = self.current.replace(Current { map, placements });
+        before.map(|before| before.map)
+    }
+
+    /// Where an operation on `target` goes.
+    pub(super) fn destination(&self, target: &Target, operation: &Operation) -> Destination {
+        let Some(Current { map, placements }) = &self.current else {
+            return Destination::Wait;
+        };
+        let pool_id = target.locator.pool;
+        let Some(pool) = map.pool(pool_id) else {
+            return Destination::PoolGone(pool_id);
+        };
+        if is_paused(map, pool, operation) {
+            return Destination::Wait;
+        }
+        let Some(hash) = map.object_hash(&target.object, &target.locator) else {
+            return Destination::Wait;
+        };
+        let pg = PgId {
+            pool: pool_id,
+            seed: pool.seed_of_hash(hash),
+        };
+        match placements.target(pg) {
+            Some(crate::osdmap::Target {
+                pg,
+                primary: Some(osd),
+            }) => Destination::Osd { osd, pg, hash },
+            _ => Destination::Wait,
+        }
+    }
+
+    /// Whether an operation that was sent by the map before this one has to be sent again: its
+    /// placement group has begun a new interval, in which the OSDs have forgotten it.
+    ///
+    /// (ceph: src/osdc/Objecter.cc, `Objecter::_calc_target`; src/osd/osd_types.cc,
+    /// `PastIntervals::is_new_interval`)
+    pub(super) fn must_resend(&self, op: &InFlight, before: &OsdMap) -> bool {
+        let Some(map) = self.map() else {
+            return false;
+        };
+        let pool_id = op.target.locator.pool;
+        let (Some(new_pool), Some(old_pool)) = (map.pool(pool_id), before.pool(pool_id)) else {
+            return true;
+        };
+        if new_pool.last_force_op_resend > op.epoch {
+            return true;
+        }
+        let interval_flags = MapFlags::SORTBITWISE | MapFlags::RECOVERY_DELETES;
+        if new_pool.pg_num != old_pool.pg_num
+            || new_pool.size != old_pool.size
+            || new_pool.min_size != old_pool.min_size
+            || map.flags().0 & interval_flags.0 != before.flags().0 & interval_flags.0
+        {
+            return true;
+        }
+        map.placement(op.pg.pg) != before.placement(op.pg.pg)
+    }
+}
+
+/// Whether the cluster wants clients to keep such operations to themselves for now.
+fn is_paused(map: &OsdMap, pool: &PgPool, operation: &Operation) -> bool {
+    if !operation.is_write() {
+        return map.flags().contains(MapFlags::PAUSERD);
+    }
+    let waits_for_space = operation.flags() & request_flags::FULL_TRY == 0;
+    map.flags().contains(MapFlags::PAUSEWR)
+        || waits_for_space && pool.flags.contains(PoolFlags::FULL)
+}

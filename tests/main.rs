@@ -1,0 +1,8 @@
+//! Against real clusters: one file per capability.
+//!
+//! One program, because linking takes longer than most of these tests.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
+
+mod objects;
+mod support;
