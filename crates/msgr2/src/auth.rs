@@ -40,6 +40,10 @@ pub trait ClientAuth: Send {
         mode: ConnectionMode,
         payload: &[u8],
     ) -> Result<AuthSecrets, AuthError>;
+
+    /// The server's signature is right: it knows the session key. Until then what
+    /// [`done`](Self::done) was given may have come from anybody.
+    fn verified(&mut self) {}
 }
 
 /// The server's side of authentication, for one connection.

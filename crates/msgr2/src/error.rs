@@ -1,6 +1,8 @@
 //! Why a connection failed, by blame: bytes that are damaged or make no sense, a peer that breaks
 //! the rules, a peer that is not the one meant, authentication, and our own side.
 
+use std::time::Duration;
+
 use denc::{DecodeError, EntityAddr, EntityAddrVec, EntityType, Features};
 use smallvec::SmallVec;
 
@@ -204,6 +206,9 @@ pub enum Error {
         /// The number meant.
         expected: i64,
     },
+    /// The peer does not say how it sees this side, and this side does not know either.
+    #[error("{0} does not say what this side's address is")]
+    OwnAddrUnknown(EntityAddr),
     /// The peer requires features this side does not have.
     #[error("the peer requires features {0}")]
     MissingFeatures(Features),
@@ -233,12 +238,12 @@ pub enum Error {
     BadSignature,
 
     /// The connection did not come up in time.
-    #[error("no connection to {addr} within {seconds} s")]
+    #[error("no connection to {addr} within {after:?}")]
     TimedOut {
         /// The address dialled.
         addr: EntityAddr,
         /// The time it had.
-        seconds: f32,
+        after: Duration,
     },
     /// The socket failed.
     #[error("{action} {addr}")]

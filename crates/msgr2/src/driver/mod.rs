@@ -32,8 +32,8 @@ pub trait Handler: Send + Sync + 'static {
     /// message of the new one.
     fn session_reset(&self) {}
 
-    /// The connection has ended by itself, for this reason. Called once at most, and not if the
-    /// [`Link`] was closed or dropped first.
+    /// The connection has ended by itself, for this reason. Called once at most, and not if this side
+    /// has closed it first: by [`Link`], by dropping it, or by a [`Handle`].
     fn closed(&self, error: Error);
 }
 
@@ -98,7 +98,7 @@ async fn within<T>(
         Ok(result) => result,
         Err(_) => Err(Error::TimedOut {
             addr,
-            seconds: timeout.as_secs_f32(),
+            after: timeout,
         }),
     }
 }

@@ -9,6 +9,7 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 
 use denc::{AddrType, EntityAddr, EntityAddrVec, EntityType, Features, GlobalId};
 use smallvec::SmallVec;
@@ -88,8 +89,8 @@ pub enum SessionRequest {
     Lossy,
     /// A new one that can go on over further connections.
     Lossless {
-        /// Names it: random, not zero.
-        cookie: u64,
+        /// Names it: random.
+        cookie: NonZeroU64,
     },
     /// The one that an earlier connection left.
     Resume(Box<Session>),
@@ -180,10 +181,13 @@ fn hello(frame: Control, context: &mut Context, wire: &mut Wire) -> Result<Next,
         });
     }
     let seen = hello.peer_addr.socket.map(|socket| socket.ip());
+    let Some(my_ip) = options.my_ip.or(seen) else {
+        return Err(Error::OwnAddrUnknown(options.peer_addr));
+    };
     let my_addr = EntityAddr {
         kind: AddrType::ANY,
         nonce: options.my_nonce,
-        socket: options.my_ip.or(seen).map(|ip| SocketAddr::new(ip, 0)),
+        socket: Some(SocketAddr::new(my_ip, 0)),
     };
     let request = context.auth.begin().map_err(Error::Auth)?;
     let state = Auth {
@@ -280,10 +284,11 @@ impl Signature {
             return unexpected(&frame, "AUTH_SIGNATURE");
         };
         transcript::verify(&self.expected, &found)?;
+        context.auth.verified();
         let wanted = std::mem::replace(&mut context.options.session, SessionRequest::Lossy);
         let cookie = match wanted {
             SessionRequest::Lossy => 0,
-            SessionRequest::Lossless { cookie } => cookie,
+            SessionRequest::Lossless { cookie } => cookie.get(),
             SessionRequest::Resume(mut session) => {
                 session.connect_seq += 1;
                 let state = Reconnect {

@@ -196,8 +196,8 @@ async fn dropping_the_link_ends_everything() {
 
 #[tokio::test]
 async fn a_session_goes_on_over_another_connection() {
-    let lossless = SessionRequest::Lossless { cookie: 5 };
-    let ((client, _at_client), (server, mut at_server)) = ends(ConnectionMode::CRC, lossless).await;
+    let ((client, _at_client), (server, mut at_server)) =
+        ends(ConnectionMode::CRC, lossless()).await;
     client.send(message(1)).unwrap();
     assert_eq!(next(&mut at_server).await.tid, Tid(1));
     while client.unacknowledged_bytes() > 0 {
@@ -288,6 +288,59 @@ async fn a_connection_that_cannot_be_made_says_why() {
             matches!(error, Error::PeerClosed)
         });
         peer.await.unwrap();
+    }
+}
+
+/// A server that hangs up after every number of bytes it could have sent.
+#[tokio::test]
+async fn a_handshake_cut_anywhere_ends() {
+    let (listener, addr) = listener().await;
+    let options = || ClientOptions {
+        peer_addr: addr,
+        ..client_options()
+    };
+    // Without a key and questions the server's words do not depend on the client's.
+    let auth = TestClient {
+        key: None,
+        ..TestClient::default()
+    };
+    let script = {
+        let server_auth = TestServer {
+            key: None,
+            questions: 0,
+            ..TestServer::default()
+        };
+        let server = ServerOptions {
+            my_addrs: addr.into(),
+            ..server_options()
+        };
+        let mut pair = Pair::new(
+            (options(), auth.clone()),
+            (server, server_auth),
+            TestSessions::default(),
+        );
+        pair.run().unwrap();
+        pair.to_client
+    };
+    for cut in 0..=script.len() {
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&script[..cut]).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // Until the client hangs up as well, so that nothing is reset.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let client = async {
+            connect(options(), PATIENCE, auth.clone(), channel().0)
+                .await
+                .map(drop)
+        };
+        let (result, ()) = tokio::join!(client, server);
+        if cut < script.len() {
+            assert!(matches!(result, Err(Error::PeerClosed)), "cut at {cut}");
+        } else {
+            result.unwrap();
+        }
     }
 }
 

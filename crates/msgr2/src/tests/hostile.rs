@@ -1,6 +1,8 @@
 //! Peers that are somebody else, or that break the rules. Each way has its own error.
 
 use denc::{EntityAddrVec, Features};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{Encoder, Output, Prepared};
@@ -230,7 +232,7 @@ fn while_reconnecting_only_its_answers_are_expected() {
     ];
     let session = {
         let mut options = client_options();
-        options.session = SessionRequest::Lossless { cookie: 7 };
+        options.session = lossless();
         let mut pair = Pair::new(
             (options, TestClient::default()),
             (server_options(), TestServer::default()),
@@ -295,6 +297,26 @@ fn a_peer_of_another_kind_is_refused() {
             ..
         })
     ));
+}
+
+#[test]
+fn a_peer_that_does_not_see_this_side_is_refused() {
+    let blind = || Hello {
+        peer_addr: EntityAddr::NONE,
+        ..hello()
+    };
+    assert!(matches!(
+        Script::new().until(HELLO).say(blind()),
+        Err(Error::OwnAddrUnknown(_))
+    ));
+    // Unless this side knows better.
+    let options = ClientOptions {
+        my_ip: Some([10, 0, 0, 9].into()),
+        ..client_options()
+    };
+    let mut script = Script::new();
+    script.client = Connection::client(options, Box::new(TestClient::default()));
+    script.until(HELLO).say(blind()).unwrap();
 }
 
 #[test]
@@ -468,4 +490,30 @@ fn a_promise_of_much_sets_little_aside() {
         .unwrap();
     let space = script.client.space().unwrap();
     assert!(space.get_ref().capacity() <= limits::RESERVE_AT_ONCE);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #[test]
+    fn no_bytes_in_any_state_do_more_than_fail(
+        state in 0..=OPEN,
+        bytes in vec(any::<u8>(), 0..200),
+        tag in 0..24u8,
+        len in 0..200u32,
+    ) {
+        let mut script = Script::new().until(state);
+        let _ = script.client.feed(&bytes);
+
+        // With a preamble and a checksum that are right, to get further.
+        let mut script = Script::new().until(state);
+        let mut preamble = [0; 32];
+        (preamble[0], preamble[1]) = (tag, 1);
+        preamble[2..6].copy_from_slice(&len.to_le_bytes());
+        let crc = crc::crc32c(0, &preamble[..28]).to_le_bytes();
+        preamble[28..].copy_from_slice(&crc);
+        let mut contents = bytes;
+        contents.resize(usize::try_from(len).unwrap(), 0);
+        let crc = crc::segment(&contents).to_le_bytes();
+        let _ = script.client.feed(&[&preamble[..], &contents, &crc].concat());
+    }
 }

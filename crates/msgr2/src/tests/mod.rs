@@ -9,6 +9,7 @@ mod open;
 mod reconnect;
 
 use std::io::IoSlice;
+use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use denc::{EntityAddr, EntityType, Features, GlobalId, Tid};
@@ -150,6 +151,13 @@ impl ServerAuth for TestServer {
     fn more(&mut self, payload: &[u8]) -> Result<AuthReply, AuthError> {
         assert_eq!(payload, b"ohw");
         Ok(self.reply())
+    }
+}
+
+/// A new session that is not lossy.
+fn lossless() -> SessionRequest {
+    SessionRequest::Lossless {
+        cookie: NonZeroU64::new(7).unwrap(),
     }
 }
 

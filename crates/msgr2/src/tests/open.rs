@@ -104,7 +104,7 @@ fn a_session_opens_byte_by_byte() {
 #[test]
 fn messages_are_acknowledged_along_the_way() {
     let mut options = client_options();
-    options.session = SessionRequest::Lossless { cookie: 7 };
+    options.session = lossless();
     let mut pair = Pair::new(
         (options, TestClient::default()),
         (server_options(), TestServer::default()),

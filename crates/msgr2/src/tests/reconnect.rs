@@ -3,7 +3,7 @@
 use super::*;
 
 fn lossless() -> Pair {
-    resumed(SessionRequest::Lossless { cookie: 7 }, vec![])
+    resumed(super::lossless(), vec![])
 }
 
 /// A connection on which the client wants `session` and the server has prepared its answers.
