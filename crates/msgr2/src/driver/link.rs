@@ -1,11 +1,12 @@
 //! An open connection in the hands of its owner.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use denc::{EntityAddr, UTime};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -28,20 +29,21 @@ impl Link {
         open: Open,
         handler: Arc<H>,
     ) -> Self {
-        let stream = Arc::new(stream);
+        let (mut incoming, outgoing) = stream.into_split();
+        let outgoing = Arc::new(outgoing);
         let received = open.receiver.last_received();
         let shared = Arc::new(Shared::new(
-            Arc::clone(&stream),
+            Arc::clone(&outgoing),
             addr,
             open.info,
             open.sender,
             received,
         ));
         let reader = tokio::spawn({
-            let (shared, stream) = (Arc::clone(&shared), Arc::clone(&stream));
+            let shared = Arc::clone(&shared);
             async move {
                 let _guard = CloseOnDrop(&shared);
-                let error = read(&shared, &stream, open.receiver, &*handler).await;
+                let error = read(&shared, &mut incoming, open.receiver, &*handler).await;
                 if let Some(error) = shared.end(error) {
                     tracing::debug!(peer = %shared.addr, %error, "connection ended");
                     handler.closed(error);
@@ -50,7 +52,7 @@ impl Link {
         });
         let writer = tokio::spawn({
             let shared = Arc::clone(&shared);
-            async move { shared.run_writer(&stream).await }
+            async move { shared.run_writer(&outgoing).await }
         });
         Self {
             handle: Handle(shared),
@@ -187,7 +189,7 @@ impl fmt::Debug for Handle {
 /// The reader. Ends with the reason.
 async fn read<H: Handler>(
     shared: &Shared,
-    stream: &TcpStream,
+    stream: &mut OwnedReadHalf,
     mut receiver: Receiver,
     handler: &H,
 ) -> Error {
@@ -209,8 +211,6 @@ async fn read<H: Handler>(
             return error;
         }
         shared.note_heard();
-        // A peer that sends without pause must not keep other tasks from running.
-        tokio::task::consume_budget().await;
     }
 }
 
@@ -234,23 +234,24 @@ fn dispatch<H: Handler>(
 }
 
 /// Reads once, waiting until there is something to read.
-async fn fill(shared: &Shared, stream: &TcpStream, receiver: &mut Receiver) -> Result<(), Error> {
-    loop {
-        if shared.is_closed() {
-            return Err(Error::Closed);
-        }
-        let result = match stream.try_read_buf(&mut receiver.space()) {
-            Ok(0) => return Err(Error::PeerClosed),
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::select! {
-                    result = stream.readable() => result,
-                    () = shared.closing() => return Err(Error::Closed),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(error),
-        };
-        result.map_err(|source| io_error("cannot read from", shared.addr, source))?;
+///
+/// Reads through `AsyncRead`, unlike the writing side: it knows that a read of less than was asked
+/// for has emptied the socket, and saves asking again to be told so.
+async fn fill(
+    shared: &Shared,
+    stream: &mut OwnedReadHalf,
+    receiver: &mut Receiver,
+) -> Result<(), Error> {
+    let mut space = receiver.space();
+    let read = tokio::select! {
+        biased;
+        read = stream.read_buf(&mut space) => read,
+        () = shared.closing() => return Err(Error::Closed),
+    };
+    match read {
+        Ok(0) => Err(Error::PeerClosed),
+        Ok(_) if shared.is_closed() => Err(Error::Closed),
+        Ok(_) => Ok(()),
+        Err(source) => Err(io_error("cannot read from", shared.addr, source)),
     }
 }

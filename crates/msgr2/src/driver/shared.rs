@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use denc::{EntityAddr, UTime};
-use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -38,7 +38,7 @@ struct Out {
     sender: Sender,
     /// Nothing once the connection is closed, so that the socket is not kept open by those who
     /// could still send.
-    stream: Option<Arc<TcpStream>>,
+    stream: Option<Arc<OwnedWriteHalf>>,
     /// Why writing failed, until the reader has fetched it.
     failure: Option<Error>,
 }
@@ -70,7 +70,7 @@ enum Written {
 
 impl Shared {
     pub(super) fn new(
-        stream: Arc<TcpStream>,
+        stream: Arc<OwnedWriteHalf>,
         addr: EntityAddr,
         info: ConnectionInfo,
         sender: Sender,
@@ -149,7 +149,7 @@ impl Shared {
     }
 
     /// Writes as much as the socket takes.
-    fn write(&self, sender: &mut Sender, stream: &TcpStream) -> Result<Written, Error> {
+    fn write(&self, sender: &mut Sender, stream: &OwnedWriteHalf) -> Result<Written, Error> {
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = sender.slices(&mut slices);
@@ -168,7 +168,7 @@ impl Shared {
     }
 
     /// The writer: writes what could not be written on the spot, and what the reader asked for.
-    pub(super) async fn run_writer(&self, stream: &TcpStream) {
+    pub(super) async fn run_writer(&self, stream: &OwnedWriteHalf) {
         loop {
             match self.write_all() {
                 Ok(Written::All) => self.wake_writer.notified().await,

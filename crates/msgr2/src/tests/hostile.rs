@@ -364,6 +364,27 @@ fn a_peer_with_another_number_is_refused() {
 }
 
 #[test]
+fn a_server_without_the_key_is_refused() {
+    for key in [None, Some(b"the key".to_vec())] {
+        let auth = TestClient {
+            key: key.clone(),
+            ..TestClient::default()
+        };
+        let mut script = Script::new();
+        script.client = Connection::client(client_options(), Box::new(auth));
+        let mut script = script.until(SIGNATURE);
+        // Whatever the signature should be, it is not this one; and zeros only without a key.
+        let result = script.say(AuthSignature([0; 32]));
+        assert_eq!(matches!(result, Err(Error::BadSignature)), key.is_some());
+        assert_eq!(result.is_ok(), key.is_none());
+    }
+    assert!(matches!(
+        Script::new().until(SIGNATURE).say(AuthSignature([1; 32])),
+        Err(Error::BadSignature)
+    ));
+}
+
+#[test]
 fn features_must_fit() {
     let missing = Features(1 << 62);
     assert!(matches!(

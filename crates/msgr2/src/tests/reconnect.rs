@@ -1,6 +1,10 @@
 //! Sessions that outlive their connections.
 
+use denc::Decode;
+
 use super::*;
+use crate::frame::Tag;
+use crate::frame::message::Header;
 
 fn lossless() -> Pair {
     resumed(super::lossless(), vec![])
@@ -70,6 +74,11 @@ fn what_was_lost_is_sent_again_once_and_in_order() {
         pair.server.send(message(6)).unwrap();
         pair.run().unwrap();
         let expected: Vec<_> = (received + 1..=6).collect();
+        // What had arrived did not go out again.
+        assert_eq!(
+            (sent(&pair.to_server), sent(&pair.to_client)),
+            (expected.clone(), expected.clone())
+        );
         assert_eq!(tids(&mut pair.client), expected);
         assert_eq!(tids(&mut pair.server), expected);
         // Nothing is left over.
@@ -77,8 +86,22 @@ fn what_was_lost_is_sent_again_once_and_in_order() {
             let session = side.into_session().unwrap();
             assert_eq!(session.unacknowledged().len(), 0);
             assert_eq!(session.last_received(), 6);
+            assert_eq!(session.connect_seq(), 1);
         }
     }
+}
+
+/// The numbers of the messages in what one side has said.
+fn sent(bytes: &[u8]) -> Vec<u64> {
+    let frames = decode_frames(Revision::V2_1, &bytes[26..]).unwrap();
+    let messages = frames.iter().filter(|frame| frame.tag == Tag::Message);
+    messages
+        .map(|frame| {
+            Header::decode_all("header", &frame.segments[0])
+                .unwrap()
+                .seq
+        })
+        .collect()
 }
 
 #[test]
