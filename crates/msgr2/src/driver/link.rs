@@ -124,8 +124,9 @@ impl Drop for CloseOnDrop<'_> {
 pub struct Handle(Arc<Shared>);
 
 impl Handle {
-    /// Sends a message: writes it on the spot if nothing waits to be written, and leaves the rest to
-    /// the connection's writer. Never blocks, and may be called from anywhere.
+    /// Sends a message. A single one is written on the spot; what the socket does not take, and
+    /// messages in quick succession, are gathered for the connection's writer, which writes them in
+    /// one go. Never blocks, and may be called from anywhere.
     ///
     /// What waits is not bounded here: see [`queued_bytes`](Self::queued_bytes).
     ///

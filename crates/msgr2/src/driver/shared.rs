@@ -1,7 +1,7 @@
 //! What the owner, the senders and the two tasks of a connection share.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use denc::{EntityAddr, UTime};
@@ -52,6 +52,8 @@ struct Notes {
     sent: AtomicU64,
     /// The last message the peer says it has received.
     acknowledged: AtomicU64,
+    /// Writes on the spot since anything arrived last.
+    burst: AtomicU32,
     /// Whether the peer waits for a sign of life.
     is_keepalive_due: AtomicBool,
     /// The stamp it must have.
@@ -64,7 +66,7 @@ struct Notes {
 #[derive(PartialEq)]
 enum Written {
     All,
-    /// The socket is full.
+    /// The socket is full, or more is expected.
     Partly,
 }
 
@@ -85,6 +87,7 @@ impl Shared {
                 told: received.into(),
                 sent: sender.last_sent().into(),
                 acknowledged: 0.into(),
+                burst: 0.into(),
                 is_keepalive_due: false.into(),
                 keepalive: 0.into(),
                 keepalive_ack: 0.into(),
@@ -116,7 +119,8 @@ impl Shared {
         self.put(|sender| sender.keepalive(stamp))
     }
 
-    /// Puts something in line and, if nothing waited before it, writes on the spot.
+    /// Puts something in line. Writes on the spot if nothing waited before it, unless this is one of
+    /// many: those are gathered for the writer, who then writes them in one go.
     fn put(&self, put: impl FnOnce(&mut Sender) -> Result<(), Error>) -> Result<(), Error> {
         let mut out = self.lock();
         let Some(stream) = out.stream.clone() else {
@@ -128,11 +132,14 @@ impl Shared {
             self.notes
                 .sent
                 .store(out.sender.last_sent(), Ordering::Release);
-            if is_first {
+            if !is_first {
+                // The writer is at it already.
+                return Ok(Written::All);
+            }
+            if self.notes.burst.fetch_add(1, Ordering::AcqRel) < ON_THE_SPOT {
                 self.write(&mut out.sender, &stream)
             } else {
-                // The writer is at it already.
-                Ok(Written::All)
+                Ok(Written::Partly)
             }
         });
         match result {
@@ -248,6 +255,7 @@ impl Shared {
     pub(super) fn note_heard(&self) {
         let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard_ms.store(elapsed, Ordering::Release);
+        self.notes.burst.store(0, Ordering::Release);
     }
 
     pub(super) fn heard(&self) -> Instant {
@@ -340,5 +348,9 @@ const fn unpack(packed: u64) -> UTime {
     }
 }
 
+/// How many messages are written each on its own before anything has arrived. A single request is
+/// written at once, with nobody woken; when there are many, a system call for each costs more than
+/// the writer's waking for all.
+const ON_THE_SPOT: u32 = 2;
 /// Pieces written in one go.
 const SLICES: usize = 64;
