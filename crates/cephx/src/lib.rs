@@ -69,3 +69,5 @@ pub use tickets::Services;
 
 #[cfg(test)]
 mod exchange_tests;
+#[cfg(test)]
+mod recorded_tests;
