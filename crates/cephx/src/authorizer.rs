@@ -109,6 +109,11 @@ impl ServiceHandshake {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) const fn session_key(&self) -> &CryptoKey {
+        &self.session_key
+    }
+
     fn authorizer(&self, challenge: Option<u64>, random: &mut Random<'_>) -> Bytes {
         let authorize = Authorize {
             nonce: self.nonce,

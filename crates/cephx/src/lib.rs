@@ -62,6 +62,8 @@ pub use key::{CryptoKey, KeyType};
 pub use keyring::{Keyring, KeyringError, User};
 
 pub use monitor::{ConnectionKeys, MonitorHandshake};
+#[doc(hidden)]
+pub use proto::decode_any;
 pub use renewal::Renewal;
 pub use secret::{Random, Secret};
 pub use session::{ClientSession, Grant, TicketId};
@@ -69,3 +71,5 @@ pub use tickets::Services;
 
 #[cfg(test)]
 mod exchange_tests;
+#[cfg(test)]
+mod recorded_tests;

@@ -431,3 +431,133 @@ pub(crate) fn open_blob<T: Decode>(
 ) -> Result<T> {
     key.open(usage, what, Reader::new(what, bytes).blob()?)
 }
+
+/// Takes bytes for each of these structures in turn, as if they had been decrypted: for fuzzing, as
+/// random bytes do not get past decryption.
+pub fn decode_any(bytes: &[u8]) {
+    fn decode<T: Decode>(bytes: &[u8]) {
+        let _ = T::decode_all("anything", bytes);
+    }
+    decode::<MonitorRequest>(bytes);
+    decode::<Challenge>(bytes);
+    decode::<TicketBlob>(bytes);
+    decode::<Authenticate>(bytes);
+    decode::<ResponseHeader>(bytes);
+    decode::<TicketSecret>(bytes);
+    decode::<TicketReply>(bytes);
+    decode::<Authorizer>(bytes);
+    decode::<Authorize>(bytes);
+    decode::<AuthorizeReply>(bytes);
+    decode::<ConnectionSecret>(bytes);
+    decode::<TicketRequest>(bytes);
+    decode::<CryptoKey>(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use denc::DecodeErrorKind;
+
+    use super::*;
+
+    /// Round trip, all cuts, and the versions below `oldest`.
+    fn check<T: Encode + Decode + Debug + PartialEq>(value: &T, oldest: u8) {
+        let mut bytes = Writer::encode(value).to_vec();
+        assert_eq!(&T::decode_all("value", &bytes).unwrap(), value);
+        for len in 0..bytes.len() {
+            assert!(
+                T::decode_all("value", &bytes[..len]).is_err(),
+                "cut at {len}"
+            );
+        }
+        for version in 0..oldest {
+            bytes[0] = version;
+            let error = T::decode_all("value", &bytes).unwrap_err();
+            assert_eq!(error.kind, DecodeErrorKind::TooOld { version, oldest });
+        }
+    }
+
+    fn ticket() -> TicketBlob {
+        TicketBlob {
+            secret_id: 7,
+            blob: Bytes::from_static(b"ticket"),
+        }
+    }
+
+    #[test]
+    fn every_structure_is_read_whole_or_not_at_all() {
+        let key = CryptoKey::new(KeyType::AES, UTime::default(), &[1; 16]).unwrap();
+        let validity = UTime::default();
+        check(&Challenge(5), 1);
+        check(&ticket(), 1);
+        check(
+            &TicketSecret {
+                session_key: key,
+                validity,
+            },
+            1,
+        );
+        check(
+            &Authenticate {
+                client_challenge: 1,
+                proof: 2,
+                old_ticket: ticket(),
+                wanted: Services::CLIENT,
+            },
+            2,
+        );
+        for challenge in [None, Some(0), Some(u64::MAX)] {
+            check(
+                &Authorize {
+                    nonce: 1,
+                    challenge,
+                },
+                2,
+            );
+        }
+        for secret in [Secret::default(), Secret::new(&[1; 64])] {
+            check(
+                &AuthorizeReply {
+                    nonce_plus_one: 1,
+                    connection_secret: secret.clone(),
+                },
+                1,
+            );
+            check(&ConnectionSecret(secret), 0);
+        }
+        check(&TicketRequest(Services::CLIENT), 1);
+        check(
+            &TicketReply(vec![SealedTicket {
+                service: EntityType::OSD,
+                secret: Bytes::from_static(b"secret"),
+                ticket_is_sealed: true,
+                ticket: Bytes::from_static(b"ticket"),
+            }]),
+            1,
+        );
+        check(
+            &MonitorRequest {
+                name: AuthEntityName::client("a"),
+                global_id: GlobalId(1),
+            },
+            0,
+        );
+        check(
+            &Authorizer {
+                global_id: GlobalId(1),
+                service: EntityType::OSD,
+                ticket: ticket(),
+                authorize: Bytes::from_static(b"proof"),
+            },
+            0,
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            decode_any(&bytes);
+        }
+    }
+}

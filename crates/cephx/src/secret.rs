@@ -27,6 +27,11 @@ impl Secret {
         &self.0
     }
 
+    /// The bytes, to be kept by another owner, who wipes them as well.
+    pub fn into_inner(self) -> Zeroizing<Vec<u8>> {
+        self.0
+    }
+
     /// How many bytes there are.
     pub fn len(&self) -> usize {
         self.0.len()
