@@ -3,6 +3,7 @@
 
 mod cluster;
 mod command;
+mod demo;
 mod vm;
 mod workspace;
 
@@ -23,6 +24,8 @@ enum Task {
     /// Starts, stops and shows a real Ceph cluster that stays until it is taken down.
     #[command(subcommand)]
     Cluster(cluster::Task),
+    /// The whole way once: from no cluster at all to a file that is read back.
+    Demo(demo::Task),
     /// Runs a command in a virtual machine with the distribution's own kernel.
     Vm(vm::Task),
 }
@@ -30,6 +33,7 @@ enum Task {
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().task {
         Task::Cluster(task) => cluster::run(task).map(|()| ExitCode::SUCCESS),
+        Task::Demo(task) => demo::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Vm(task) => vm::run(&task),
     }
 }
