@@ -3,6 +3,8 @@
 
 mod cluster;
 mod command;
+mod demo;
+mod test;
 mod vm;
 mod workspace;
 
@@ -23,13 +25,23 @@ enum Task {
     /// Starts, stops and shows a real Ceph cluster that stays until it is taken down.
     #[command(subcommand)]
     Cluster(cluster::Task),
+    /// The whole way once: from no cluster at all to a file that is read back.
+    Demo(demo::Task),
+    /// Everything that has to hold before a change goes in.
+    Test(test::Task),
     /// Runs a command in a virtual machine with the distribution's own kernel.
     Vm(vm::Task),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
         Task::Cluster(task) => cluster::run(task).map(|()| ExitCode::SUCCESS),
+        Task::Demo(task) => demo::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::Test(task) => test::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Vm(task) => vm::run(&task),
-    }
+    };
+    result.unwrap_or_else(|e| {
+        eprintln!("error: {e:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,6 +1,10 @@
 //! Where things are in the workspace.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
 
 /// The workspace's root.
 pub(crate) fn root() -> &'static Path {
@@ -14,4 +18,30 @@ pub(crate) fn target_dir() -> PathBuf {
         Some(dir) => root().join(dir),
         None => root().join("target"),
     }
+}
+
+/// Cargo, the one that runs this if there is one, in the workspace's root.
+pub(crate) fn cargo() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root());
+    command
+}
+
+/// Builds the `orbd` command and returns its path.
+pub(crate) fn build_orbd(is_release: bool) -> anyhow::Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--package", "mapper", "--bin", "orbd"]);
+    build.arg("--message-format=json-render-diagnostics");
+    if is_release {
+        build.arg("--release");
+    }
+    let output = build.stderr(Stdio::inherit()).output().context("cargo")?;
+    ensure!(output.status.success(), "orbd does not build");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut executables = messages.filter_map(|m| m.get("executable")?.as_str().map(PathBuf::from));
+    executables.next_back().context("cargo built no executable")
 }

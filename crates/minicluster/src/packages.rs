@@ -51,6 +51,16 @@ pub const CLUSTER: &[Package] = &[
     ),
 ];
 
+/// What makes, checks and mounts file systems on images.
+pub const FILE_SYSTEMS: &[Package] = &[
+    package(
+        "e2fsprogs",
+        "mkfs.ext4",
+        "ext4 file systems and their check",
+    ),
+    package("mount", "umount", "mounting them"),
+];
+
 /// What the tests compare with and drive images by, besides the cluster itself.
 pub const TESTS: &[Package] = &[
     package("rbd-nbd", "rbd-nbd", "upstream's mapper, for comparison"),
@@ -79,11 +89,6 @@ pub const TESTS: &[Package] = &[
         "fuse3",
         "fusermount3",
         "mounting through FUSE as an ordinary user",
-    ),
-    package(
-        "e2fsprogs",
-        "mkfs.ext4",
-        "ext4 file systems and their check",
     ),
     package("xfsprogs", "mkfs.xfs", "xfs file systems and their check"),
     package("iproute2", "ip", "network namespaces"),
