@@ -4,5 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod connecting;
+mod faults;
 mod objects;
 mod support;
+mod watching;

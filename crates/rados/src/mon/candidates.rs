@@ -23,18 +23,15 @@ pub(super) fn of_config(config: &Config) -> Result<Vec<Monitor>, ConfigError> {
         .map(|monitor| {
             let mut places = Vec::new();
             for candidate in monitor.candidates {
-                let place = match candidate.protocol {
-                    Protocol::V2 => candidate,
-                    // A monitor that is known by its v1 address has a v2 address as well, unless it
-                    // was told not to.
-                    Protocol::V1 => Candidate {
-                        protocol: Protocol::V2,
-                        port: DEFAULT_PORT,
-                        ..candidate
-                    },
-                };
-                if !places.contains(&place) {
-                    places.push(place);
+                let v2 = Candidate { protocol: Protocol::V2, ..candidate.clone() };
+                // Where v1 is expected v2 may be spoken, and a monitor with a v1 address has a v2
+                // address as well, unless it was told not to.
+                let default = Candidate { port: DEFAULT_PORT, ..v2.clone() };
+                let also = (candidate.protocol == Protocol::V1).then_some(default);
+                for place in [v2].into_iter().chain(also) {
+                    if !places.contains(&place) {
+                        places.push(place);
+                    }
                 }
             }
             Monitor { places }

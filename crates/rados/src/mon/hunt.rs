@@ -158,7 +158,7 @@ impl MonClient {
         };
         Failure {
             place,
-            reason: with_causes(error),
+            reason: with_hint(error),
             refused,
         }
     }
@@ -189,6 +189,17 @@ impl MonClient {
             }
             *status = Status::Hunting(attempts);
         });
+    }
+}
+
+/// An error, what caused it, and what to do about it where that is known.
+fn with_hint(error: &msgr2::Error) -> String {
+    let text = with_causes(error);
+    match error {
+        msgr2::Error::V1Banner => {
+            format!("{text}, this client v2: `ceph mon enable-msgr2` makes monitors speak it")
+        }
+        _ => text,
     }
 }
 
