@@ -55,6 +55,8 @@ pub struct Open {
     pub(crate) link: Link,
     /// The last message this side has told the peer of.
     acked: u64,
+    /// The peer waits for a sign of life with this stamp.
+    keepalive_due: Option<UTime>,
 }
 
 /// What names a session, and the peer it is with.
@@ -200,7 +202,7 @@ impl Connection {
                     let event = open.handle(incoming)?;
                     self.events.extend(event);
                 }
-                open.acknowledge()?;
+                open.answer()?;
                 Ok((State::Open(open), true))
             }
             State::Failed => Err(Error::Closed),
@@ -236,6 +238,7 @@ impl Connection {
                 peer: session.peer,
             },
             acked: session.in_seq,
+            keepalive_due: None,
         })
     }
 
@@ -331,15 +334,23 @@ impl Open {
                 None
             }
             Incoming::Keepalive(stamp) => {
-                self.sender.keepalive_ack(stamp)?;
+                self.keepalive_due = Some(stamp);
                 None
             }
             Incoming::KeepaliveAck(stamp) => Some(Event::KeepaliveAck(stamp)),
         })
     }
 
-    /// Tells the peer what has arrived, if it is time.
-    fn acknowledge(&mut self) -> Result<(), Error> {
+    /// Gives signs of life, and tells the peer what has arrived if it is time.
+    ///
+    /// A peer that asks but does not read gets no answers, which would only pile up.
+    fn answer(&mut self) -> Result<(), Error> {
+        if self.sender.queued_bytes() >= limits::UNREAD_ANSWERS {
+            return Ok(());
+        }
+        if let Some(stamp) = self.keepalive_due.take() {
+            self.sender.keepalive_ack(stamp)?;
+        }
         let received = self.receiver.last_received();
         if received - self.acked >= ack_every(self.info.is_lossy) {
             self.acked = received;

@@ -57,6 +57,9 @@ pub const RESERVE_AT_ONCE: usize = 8 << 20;
 /// cheaper to write than two.
 pub const COPY_FRONT_UP_TO: usize = 4 << 10;
 
+/// With this many bytes waiting to be written, nothing the peer asks for is added to them.
+pub const UNREAD_ANSWERS: usize = 64 << 10;
+
 /// On lossy sessions nothing is kept for replay, so messages are acknowledged only this often when
 /// there is nothing to send along.
 pub const LOSSY_ACK_EVERY: u64 = 256;

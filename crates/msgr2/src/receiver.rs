@@ -2,14 +2,13 @@
 
 use bytes::BytesMut;
 use bytes::buf::Limit;
-use denc::UTime;
+use denc::{Decode, UTime};
 
 use crate::codec::Decoder;
 use crate::frame::message::Header;
 use crate::frame::{Control, Frame, Tag};
 use crate::session::Arrival;
 use crate::{Error, Message};
-use denc::Decode;
 
 /// Turns arriving bytes into messages and the small frames around them.
 #[derive(Debug)]
@@ -75,6 +74,7 @@ impl Receiver {
                 }
                 Arrival::New => {
                     self.in_seq = header.seq;
+                    tracing::trace!(seq = header.seq, kind = %header.kind, tid = %header.tid, "received");
                     let message = Message {
                         tid: header.tid,
                         kind: header.kind,

@@ -74,6 +74,7 @@ impl Sender {
         } else {
             self.sent.push(message.0.message.clone())
         };
+        tracing::trace!(seq, kind = %message.0.message.kind, tid = %message.0.message.tid, "send");
         self.encoder
             .message(&message.0, seq, ack_seq, &mut self.output)
     }

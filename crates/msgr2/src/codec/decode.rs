@@ -1,7 +1,7 @@
 //! From bytes to frames.
 
 use bytes::buf::Limit;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use denc::Reader;
 
 use super::input::Input;
@@ -340,6 +340,29 @@ fn check_segment(tag: Tag, segment: usize, bytes: &[u8], found: u32) -> Result<(
         });
     }
     Ok(())
+}
+
+/// The frames at the start of `bytes`, in crc mode: for recorded traffic and fuzzing. An incomplete
+/// frame at the end is left out.
+///
+/// # Errors
+/// If the bytes are no frames.
+pub fn decode_frames(revision: Revision, mut bytes: &[u8]) -> Result<Vec<Frame>, Error> {
+    let mut decoder = Decoder::new();
+    decoder.set_revision(revision);
+    decoder.allow_messages();
+    decoder.take_transcript();
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        let mut space = decoder.space();
+        let (now, later) = bytes.split_at(bytes.len().min(space.remaining_mut()));
+        space.put_slice(now);
+        bytes = later;
+        while let Some(frame) = decoder.next_frame()? {
+            frames.push(frame);
+        }
+    }
+    Ok(frames)
 }
 
 /// The next `len` bytes; the padding behind them is dropped.

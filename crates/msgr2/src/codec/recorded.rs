@@ -5,7 +5,9 @@ use denc::{AddrType, Decode, EntityType, Features, GlobalId, UTime};
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::Revision;
 use crate::auth::AuthSecrets;
+use crate::frame::Frame;
 use crate::frame::auth::{AuthMethod, ConnectionMode};
 use crate::frame::message::Header;
 use crate::frame::{Control, Tag};

@@ -4,10 +4,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::Frame;
 use crate::frame::ack::Ack;
 use crate::frame::message::Header;
 use crate::frame::session::Wait;
 use crate::frame::{Control, Tag};
+use crate::{Error, Revision};
 use crate::{Message, MessageType, limits};
 
 /// Mode and revision.

@@ -179,10 +179,12 @@ impl Shared {
         loop {
             match self.write_all() {
                 Ok(Written::All) => self.wake_writer.notified().await,
-                Ok(Written::Partly) => {
+                Ok(Written::Partly) => tokio::select! {
                     // A broken socket is writable, and the next write says why.
-                    let _ = stream.writable().await;
-                }
+                    _ = stream.writable() => {}
+                    // A full one must not keep the connection from being closed.
+                    () = self.wake_writer.notified() => {}
+                },
                 Err(()) => return,
             }
         }
@@ -193,14 +195,28 @@ impl Shared {
         let Some(stream) = out.stream.clone() else {
             return Err(());
         };
-        self.heed_notes(&mut out.sender)
-            .and_then(|()| self.write(&mut out.sender, &stream))
+        self.write_and_answer(&mut out.sender, &stream)
             .map_err(|error| self.fail(&mut out, error))
     }
 
-    fn heed_notes(&self, sender: &mut Sender) -> Result<(), Error> {
+    fn write_and_answer(
+        &self,
+        sender: &mut Sender,
+        stream: &OwnedWriteHalf,
+    ) -> Result<Written, Error> {
+        sender.acknowledged(self.notes.acknowledged.load(Ordering::Acquire))?;
+        let written = self.write(sender, stream)?;
+        // A peer that asks but does not read gets no answers, which would only pile up.
+        if written == Written::Partly {
+            return Ok(written);
+        }
+        self.answer(sender)?;
+        self.write(sender, stream)
+    }
+
+    /// Puts in line what the reader asked for.
+    fn answer(&self, sender: &mut Sender) -> Result<(), Error> {
         let notes = &self.notes;
-        sender.acknowledged(notes.acknowledged.load(Ordering::Acquire))?;
         if notes.is_keepalive_due.swap(false, Ordering::AcqRel) {
             sender.keepalive_ack(unpack(notes.keepalive.load(Ordering::Acquire)))?;
         }

@@ -9,7 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
+use crate::codec::{Encoder, Output, Prepared};
 use crate::driver::{Handler, Link, accept, connect};
+use crate::frame::keepalive::Keepalive;
 
 /// Long enough to be over only if something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -366,15 +368,14 @@ async fn a_handshake_cut_anywhere_ends() {
     }
 }
 
-#[tokio::test]
-async fn a_peer_that_breaks_the_rules_is_reported() {
+/// A connection whose other end is worked by hand.
+async fn by_hand() -> (Link, Inbox, TcpStream) {
     let (listener, addr) = listener().await;
-    let (handler, mut inbox) = channel();
+    let (handler, inbox) = channel();
     let options = ClientOptions {
         peer_addr: addr,
         ..client_options()
     };
-    // The other end is worked by hand.
     let peer = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let options = ServerOptions {
@@ -393,8 +394,13 @@ async fn a_peer_that_breaks_the_rules_is_reported() {
         stream
     };
     let connecting = connect(options, PATIENCE, TestClient::default(), handler);
-    let (link, mut stream): (_, TcpStream) = tokio::join!(connecting, peer);
-    let link = link.unwrap();
+    let (link, stream) = tokio::join!(connecting, peer);
+    (link.unwrap(), inbox, stream)
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_the_rules_is_reported() {
+    let (link, mut inbox, mut stream) = by_hand().await;
     stream.write_all(&[0xff; 32]).await.unwrap();
     assert!(matches!(
         closed(&mut inbox).await,
@@ -402,4 +408,44 @@ async fn a_peer_that_breaks_the_rules_is_reported() {
     ));
     assert!(matches!(link.send(message(1)), Err(Error::Closed)));
     assert!(link.is_closed());
+}
+
+fn large() -> Message {
+    Message {
+        data: Bytes::from(vec![1; 32 << 20]).into(),
+        ..message(1)
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_can_be_left() {
+    let (link, _inbox, stream) = by_hand().await;
+    link.send(large()).unwrap();
+    // The writer waits for the socket.
+    tokio::task::yield_now().await;
+    assert!(link.queued_bytes() > 0);
+    let closed = tokio::time::timeout(PATIENCE, link.close()).await;
+    assert!(closed.unwrap().is_none());
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_but_does_not_read_gets_no_answers() {
+    let (link, mut inbox, mut stream) = by_hand().await;
+    link.send(large()).unwrap();
+    tokio::task::yield_now().await;
+    let before = link.queued_bytes();
+    let mut encoder = Encoder::new();
+    let mut out = Output::default();
+    let ask = Keepalive(UTime::default()).into();
+    for round in 1..=50 {
+        encoder.control(&ask, &mut out).unwrap();
+        let message = Prepared::new(message(round), false);
+        encoder.message(&message, round, 0, &mut out).unwrap();
+        stream.write_all(&out.since(0)).await.unwrap();
+        out.advance(out.len());
+        assert_eq!(next(&mut inbox).await.tid, Tid(round));
+        tokio::task::yield_now().await;
+    }
+    assert!(before > 0 && link.queued_bytes() <= before);
 }

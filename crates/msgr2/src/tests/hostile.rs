@@ -492,6 +492,20 @@ fn damaged_frames_of_the_handshake_are_refused() {
 }
 
 #[test]
+fn answers_to_a_peer_that_does_not_read_do_not_pile_up() {
+    let mut script = Script::open();
+    let ask = script.bytes(Keepalive(denc::UTime::default()));
+    for _ in 0..3 * limits::UNREAD_ANSWERS / ask.len() {
+        script.client.feed(&ask).unwrap();
+    }
+    let unread = output(&mut script.client).len();
+    assert!((limits::UNREAD_ANSWERS..limits::UNREAD_ANSWERS + 100).contains(&unread));
+    // It gets the last one once it reads.
+    script.client.feed(&ask).unwrap();
+    assert_eq!(output(&mut script.client).len(), ask.len());
+}
+
+#[test]
 fn a_promise_of_much_sets_little_aside() {
     let mut script = Script::open();
     let preamble = frame::Preamble::new(Tag::Message, [41, 0, 0, limits::DATA]).encode();
