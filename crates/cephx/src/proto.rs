@@ -554,6 +554,22 @@ mod tests {
         );
     }
 
+    /// The sizes that clusters of Ceph 16 and 20 were seen to send in crc mode.
+    #[test]
+    fn sealed_structures_are_as_long_as_those_of_ceph() {
+        for (kind, secret_len, challenge_len) in
+            [(KeyType::AES, 20, 32), (KeyType::AES256K, 57, 58)]
+        {
+            let random: &mut Random<'_> = &mut |bytes| bytes.fill(3);
+            let key = CryptoKey::generate(kind, UTime::default(), random).unwrap();
+            let empty = ConnectionSecret(Secret::default());
+            let secret = seal_blob(&key, KeyUsage::CONNECTION_SECRET, &empty, random);
+            assert_eq!(secret.len(), secret_len);
+            let challenge = key.seal(KeyUsage::AUTHORIZE_CHALLENGE, &Challenge(1), random);
+            assert_eq!(challenge.len(), challenge_len);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {

@@ -233,11 +233,13 @@ fn typed_words_are_taken_over() {
     let words = words.into_iter().map(str::to_string);
     let (builder, rest) = Config::builder()
         .option("pool", "q")
+        .option("other", "1")
         .arguments(words)
         .unwrap();
     assert_eq!(rest, ["map", "image"]);
     let config = builder.without_file().load().unwrap();
     assert_eq!(text(&config, "pool"), "p from the command line");
+    assert_eq!(text(&config, "other"), "1 from the command line");
     assert_eq!(text(&config, "mon_host"), "h from the command line");
     assert_eq!(config.name().to_string(), "client.x");
 }
