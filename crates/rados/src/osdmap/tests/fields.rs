@@ -180,3 +180,25 @@ fn key_and_hash_decide_before_the_name() {
     locator.pool = PoolId(4711);
     assert_eq!(hash("other", &locator), None);
 }
+
+/// Against `ceph osd map broad NAME NAMESPACE`.
+#[test]
+fn namespaces_are_hashed_with_the_name() {
+    let map = map("pacific-112");
+    for (namespace, name, hash) in [
+        ("", "obj", 0xaabc_5e21),
+        ("", "rbd_directory", 0x30a9_8c1c),
+        ("ns", "obj", 0x4df6_7843),
+        ("ns", "rbd_directory", 0x119e_f2ee),
+        ("a longer namespace", "obj", 0x8873_cbe0),
+        ("a longer namespace", "rbd_directory", 0x6ebb_1607),
+    ] {
+        let mut locator = ObjectLocator::new(PoolId(2));
+        locator.namespace = namespace.to_owned();
+        assert_eq!(
+            map.object_hash(name, &locator),
+            Some(hash),
+            "{namespace}/{name}"
+        );
+    }
+}

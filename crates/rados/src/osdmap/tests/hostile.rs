@@ -1,5 +1,8 @@
 //! Bytes that are no map, and incrementals that do not fit.
 
+use std::sync::LazyLock;
+
+use bytes::Bytes;
 use denc::{Decode, DecodeErrorKind, EntityAddrVec, OsdId, Writer};
 use proptest::prelude::*;
 
@@ -7,6 +10,16 @@ use super::incremental::blobs;
 use super::placement::maps;
 use crate::osdmap::limits::MAX_OSDS;
 use crate::osdmap::{Incremental, OsdMap, OsdMapError, PgId};
+
+static MAPS: LazyLock<Vec<(String, Vec<u8>, String)>> = LazyLock::new(maps);
+static INCREMENTALS: LazyLock<Vec<Bytes>> = LazyLock::new(|| blobs("pacific.incrementals"));
+static FULLS: LazyLock<Vec<OsdMap>> = LazyLock::new(|| {
+    let fulls = blobs("pacific.fulls");
+    let decoded = fulls
+        .iter()
+        .map(|full| OsdMap::decode_all("map", full).unwrap());
+    decoded.collect()
+});
 
 /// All lengths of short bytes, a few thousand of long ones.
 fn cuts(len: usize) -> impl Iterator<Item = usize> {
@@ -71,8 +84,7 @@ proptest! {
         map in any::<prop::sample::Index>(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
     ) {
-        let maps = maps();
-        let mut bytes = map.get(&maps).1.clone();
+        let mut bytes = map.get(&MAPS).1.clone();
         for (at, byte) in damage {
             *at.get_mut(&mut bytes) = byte;
         }
@@ -91,16 +103,13 @@ proptest! {
         which in any::<prop::sample::Index>(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
     ) {
-        let incrementals = blobs("pacific.incrementals");
-        let fulls = blobs("pacific.fulls");
-        let mut bytes = which.get(&incrementals).to_vec();
+        let mut bytes = which.get(&INCREMENTALS).to_vec();
         for (at, byte) in damage {
             *at.get_mut(&mut bytes) = byte;
         }
         mend(&mut bytes, 8);
         if let Ok(mut incremental) = Incremental::decode_all("incremental", &bytes) {
-            for full in &fulls {
-                let map = OsdMap::decode_all("map", full).unwrap();
+            for map in FULLS.iter() {
                 incremental.epoch = map.epoch().next();
                 incremental.fsid = map.fsid();
                 let _ = map.apply(&incremental);
