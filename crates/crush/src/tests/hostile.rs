@@ -55,7 +55,7 @@ fn a_cut_map_is_refused_but_where_an_older_one_would_end() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
     #[test]
     fn damaged_maps_do_no_harm(
         map in any::<prop::sample::Index>(),
