@@ -207,36 +207,11 @@ fn choose_firstn(
                     }
                     collides = out.iter().take(position).any(|taken| *taken == item);
                     if !collides {
-                        let leaf = match leaves.as_deref_mut() {
-                            None => true,
-                            Some(leaves) => match walk.bucket(item) {
-                                None => put(leaves, position, item),
-                                Some(inner) => {
-                                    let inside = Choice {
-                                        count: if search.stable {
-                                            1
-                                        } else {
-                                            u32::try_from(position).unwrap_or(u32::MAX) + 1
-                                        },
-                                        kind: 0,
-                                        tries: choice.leaf_tries,
-                                        leaf_tries: 0,
-                                        parent_r: shifted(r, search.vary_r),
-                                    };
-                                    let end = choose_firstn(
-                                        walk,
-                                        search,
-                                        &inside,
-                                        inner,
-                                        leaves,
-                                        (position, room),
-                                        None,
-                                    )?;
-                                    end > position
-                                }
-                            },
-                        };
-                        if leaf && !(kind == 0 && walk.is_out(item)) {
+                        let leaves = leaves.as_deref_mut();
+                        let at = (position, room);
+                        if find_leaf(walk, search, choice, item, r, at, leaves)?
+                            && !(kind == 0 && walk.is_out(item))
+                        {
                             break 'descent Some(item);
                         }
                     }
@@ -262,6 +237,39 @@ fn choose_firstn(
         }
     }
     Ok(position)
+}
+
+/// Puts a device inside a chosen item into `leaves`; gives whether there is one. Without `leaves`
+/// none is wanted.
+fn find_leaf(
+    walk: &mut Walk<'_>,
+    search: &Search,
+    choice: &Choice,
+    item: Item,
+    r: u32,
+    (position, room): (usize, usize),
+    leaves: Option<&mut [Item]>,
+) -> Result<bool, PlaceError> {
+    let Some(leaves) = leaves else {
+        return Ok(true);
+    };
+    let Some(inner) = walk.bucket(item) else {
+        return Ok(put(leaves, position, item));
+    };
+    let last = u32::try_from(position).unwrap_or(u32::MAX);
+    let inside = Choice {
+        count: if search.stable {
+            1
+        } else {
+            last.saturating_add(1)
+        },
+        kind: 0,
+        tries: choice.leaf_tries,
+        leaf_tries: 0,
+        parent_r: shifted(r, search.vary_r),
+    };
+    let end = choose_firstn(walk, search, &inside, inner, leaves, (position, room), None)?;
+    Ok(end > position)
 }
 
 /// Chooses items that do not repeat, each for its own position; what is not found is a hole.

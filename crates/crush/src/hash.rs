@@ -41,8 +41,8 @@ pub const fn hash32_4(a: u32, b: u32, c: u32, d: u32) -> u32 {
     hash
 }
 
-/// One round: the new values of all three.
-const fn mix(mut a: u32, mut b: u32, mut c: u32) -> (u32, u32, u32) {
+/// One round of the mix that all hashes are made of: the new values of all three.
+pub const fn mix(mut a: u32, mut b: u32, mut c: u32) -> (u32, u32, u32) {
     a = a.wrapping_sub(b).wrapping_sub(c) ^ (c >> 13);
     b = b.wrapping_sub(c).wrapping_sub(a) ^ (a << 8);
     c = c.wrapping_sub(a).wrapping_sub(b) ^ (b >> 13);

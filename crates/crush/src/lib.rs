@@ -34,7 +34,7 @@ mod tunables;
 pub use bucket::{Bucket, BucketData};
 pub use choose_args::{ChooseArg, ChooseArgs};
 pub use error::PlaceError;
-pub use hash::{hash32_2, hash32_3, hash32_4};
+pub use hash::{hash32_2, hash32_3, hash32_4, mix};
 pub use item::Item;
 pub use map::CrushMap;
 pub use place::{Input, Scratch};

@@ -6,3 +6,7 @@
 /// tried a hundred times over five levels of a thousand items, are five million; a map that needs
 /// more than this is broken or hostile.
 pub(crate) const MAX_DRAWS: u64 = 1 << 24;
+
+/// How many choose steps a block of a multi-step-retry rule may have, each inside the one before.
+/// Ceph names twelve levels of buckets; every step below another goes down by one at least.
+pub(crate) const MAX_NESTED_STEPS: usize = 64;

@@ -6,6 +6,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::limits::MAX_NESTED_STEPS;
 use crate::place::Walk;
 use crate::{Bucket, Item, Op, PlaceError, RuleType, Step};
 
@@ -82,7 +83,7 @@ pub(crate) fn follow(
         let descendants = choices
             .iter()
             .try_fold(1u32, |all, step| all.checked_mul(strides(step, replicas)?))
-            .filter(|_| !choices.is_empty())
+            .filter(|_| (1..=MAX_NESTED_STEPS).contains(&choices.len()))
             .ok_or(malformed)?;
         used.clear();
         used.resize(
@@ -145,6 +146,8 @@ impl Block<'_> {
     ) -> Result<u32, PlaceError> {
         let malformed = PlaceError::MalformedRule(walk.number);
         let replicas = u32::try_from(walk.input.replicas).map_err(|_| malformed)?;
+        // Also if there are no tries to pay for.
+        walk.pay(bucket)?;
         let step = *self.steps.get(part.step).ok_or(malformed)?;
         let last = part.step + 1 == self.steps.len();
         let count = strides(&step, replicas).ok_or(malformed)?;

@@ -1,11 +1,15 @@
 //! Bytes that are no map, and maps that make no sense.
 
+use std::sync::LazyLock;
+
 use denc::{Decode, DecodeErrorKind, Writer};
 use proptest::prelude::*;
 
 use super::maps;
 use crate::limits::MAX_DRAWS;
 use crate::{CrushMap, Input, Item, PlaceError, Scratch};
+
+static MAPS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(maps);
 
 /// Follows all rules of a map for some numbers; must come to an end.
 fn exercise(map: &CrushMap) {
@@ -51,14 +55,13 @@ fn a_cut_map_is_refused_but_where_an_older_one_would_end() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
     #[test]
     fn damaged_maps_do_no_harm(
         map in any::<prop::sample::Index>(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
-        let maps = maps();
-        let mut bytes = map.get(&maps).1.clone();
+        let mut bytes = map.get(&MAPS).1.clone();
         for (at, byte) in damage {
             *at.get_mut(&mut bytes) = byte;
         }
@@ -182,28 +185,66 @@ fn a_rule_of_nonsense_places_nothing() {
     );
 }
 
+/// A map whose rule, with these steps, is of type MSR indep.
+fn multi_step_map(buckets: &[&[i32]], steps: &[(u32, i32, i32)]) -> CrushMap {
+    let rule = encoded(buckets, &[]).len() - 3 * 4 - 4;
+    let mut bytes = encoded(buckets, steps);
+    bytes[rule + 1] = 5;
+    let map = CrushMap::decode_all("map", &bytes).unwrap();
+    assert!(map.rule(0).unwrap().kind.is_msr());
+    map
+}
+
 #[test]
 fn a_multi_step_rule_of_nonsense_is_refused() {
-    let refused = |steps: &[(u32, i32, i32)]| {
-        let mut bytes = encoded(&[&[0, 1]], steps);
-        // The type of the rule, behind map header, bucket, word and length.
-        bytes[16 + 36 + 8 + 1] = 5;
-        let map = CrushMap::decode_all("map", &bytes).unwrap();
-        assert!(map.rule(0).unwrap().kind.is_msr());
+    for steps in [
+        &[(1, -1, 0), (4, 0, 0)][..],
+        &[(1, -1, 0), (16, 2, 0)],
+        &[(1, -1, 0), (2, 2, 0), (4, 0, 0)],
+        &[(1, -1, 0), (16, -3, 0), (4, 0, 0)],
+        &[(1, -5, 0), (16, 3, 0), (4, 0, 0)],
+        &[(1, 0, 0), (16, 3, 0), (4, 0, 0)],
+        &[(16, 3, 0), (4, 0, 0)],
+        &[(1, -1, 0), (16, i32::MAX, 1), (16, i32::MAX, 0), (4, 0, 0)],
+    ] {
+        let map = multi_step_map(&[&[0, 1]], steps);
         assert_eq!(
             place(&map, &[0x1_0000; 8]),
             Err(PlaceError::MalformedRule(0)),
             "{steps:?}"
         );
-    };
-    refused(&[(1, -1, 0), (4, 0, 0)]);
-    refused(&[(1, -1, 0), (16, 2, 0)]);
-    refused(&[(1, -1, 0), (2, 2, 0), (4, 0, 0)]);
-    refused(&[(1, -1, 0), (16, -3, 0), (4, 0, 0)]);
-    refused(&[(1, -5, 0), (16, 3, 0), (4, 0, 0)]);
-    refused(&[(1, 0, 0), (16, 3, 0), (4, 0, 0)]);
-    refused(&[(16, 3, 0), (4, 0, 0)]);
-    refused(&[(1, -1, 0), (16, i32::MAX, 1), (16, i32::MAX, 0), (4, 0, 0)]);
+    }
+}
+
+#[test]
+fn a_multi_step_rule_that_tries_for_ever_is_stopped() {
+    let most = -1;
+    for collision_tries in [0, 1, most] {
+        let steps = [
+            (14, most, 0),
+            (15, collision_tries, 0),
+            (1, -1, 0),
+            (16, 3, 0),
+            (4, 0, 0),
+        ];
+        let map = multi_step_map(&[&[0, 1]], &steps);
+        assert_eq!(place(&map, &[]), Err(PlaceError::Endless(0)));
+    }
+}
+
+#[test]
+fn steps_inside_steps_do_not_use_up_the_stack() {
+    let depth = 50_000;
+    let items: Vec<[i32; 1]> = (0..depth).map(|index| [-2 - index]).collect();
+    let buckets: Vec<&[i32]> = items.iter().map(|item| &item[..]).collect();
+    let mut steps = vec![(1, -1, 0)];
+    steps.resize(50_000, (16, 1, 1));
+    steps.push((4, 0, 0));
+    let map = multi_step_map(&buckets, &steps);
+    assert_eq!(
+        place(&map, &[0x1_0000; 8]),
+        Err(PlaceError::MalformedRule(0))
+    );
 }
 
 #[test]

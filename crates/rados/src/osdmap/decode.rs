@@ -100,11 +100,9 @@ fn decode_client_part(reader: &mut Reader<'_>) -> Result<OsdMap> {
     let pg_temp = fields.get()?;
     let primary_temp = fields.get()?;
     let affinities: Vec<u32> = fields.get()?;
-    let lens = [states.len(), weights.len(), affinities.len()];
-    if lens.iter().any(|len| *len as u64 != u64::from(max_osd))
-        && (lens.first() != lens.get(1) || lens.get(2) != Some(&0))
-        || states.len() as u64 != u64::from(max_osd)
-    {
+    let fits = |len: usize| len as u64 == u64::from(max_osd);
+    let affinities_fit = affinities.is_empty() || fits(affinities.len());
+    if !fits(states.len()) || !fits(weights.len()) || !affinities_fit {
         return Err(start.invalid("max_osd", max_osd.into()));
     }
     let crush = CrushMap::decode(&mut fields.sub_blob()?)?;

@@ -1,4 +1,14 @@
 //! The OSD map: which pools and OSDs there are, and where a placement group is.
+//!
+//! Monitors send a full map, an [`OsdMap`], and then an [`Incremental`] for each epoch, from which
+//! [`OsdMap::apply`] makes the map of that epoch. Maps never change and share what is the same in
+//! both. [`OsdMap::placement`] says where a placement group is; [`PlacementCache`] belongs to one
+//! map, remembers, and is what operations ask.
+//!
+//! What is read is what Luminous and later releases write for clients that know its features, up
+//! to Tentacle. Of the part for OSDs only what concerns clients is kept. The checksums of full maps
+//! and of incrementals are verified; the one that an incremental carries for the full map that comes
+//! out of it is not, as that would take encoding the map as the monitors do.
 
 mod apply;
 mod blocklist;

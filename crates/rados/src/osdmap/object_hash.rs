@@ -30,49 +30,34 @@ fn linux(text: &[u8]) -> u32 {
 }
 
 fn rjenkins(text: &[u8]) -> u32 {
-    let mut state = [GOLDEN_RATIO, GOLDEN_RATIO, 0];
+    let mut state = (GOLDEN_RATIO, GOLDEN_RATIO, 0);
     let (blocks, rest) = text.as_chunks::<12>();
     for block in blocks {
-        state = mix(added(state, block));
+        let (a, b, c) = added(state, block);
+        state = crush::mix(a, b, c);
     }
     // The lowest byte of the last word is the length's, so that what is left comes behind it.
     let mut last = [0; 12];
-    for (slot, byte) in (0..8).chain(9..12).zip(rest) {
-        if let Some(slot) = last.get_mut::<usize>(slot) {
+    for (index, byte) in (0..8).chain(9..12).zip(rest) {
+        if let Some(slot) = last.get_mut::<usize>(index) {
             *slot = *byte;
         }
     }
-    let [a, b, c] = added(state, &last);
-    // Lengths beyond 32 bits count only by their lower half.
-    let len = (text.len() as u64 & u64::from(u32::MAX))
-        .try_into()
-        .unwrap_or(u32::MAX);
-    let [_, _, hash] = mix([a, b, c.wrapping_add(len)]);
+    let (a, b, c) = added(state, &last);
+    #[expect(clippy::cast_possible_truncation, reason = "Ceph counts with 32 bits")]
+    let len = text.len() as u32;
+    let (_, _, hash) = crush::mix(a, b, c.wrapping_add(len));
     hash
 }
 
 /// Adds a block of little-endian words.
-fn added(state: [u32; 3], block: &[u8; 12]) -> [u32; 3] {
-    let [a, b, c] = state;
+fn added((a, b, c): (u32, u32, u32), block: &[u8; 12]) -> (u32, u32, u32) {
     let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11] = *block;
-    [
+    (
         a.wrapping_add(u32::from_le_bytes([b0, b1, b2, b3])),
         b.wrapping_add(u32::from_le_bytes([b4, b5, b6, b7])),
         c.wrapping_add(u32::from_le_bytes([b8, b9, b10, b11])),
-    ]
-}
-
-const fn mix([mut a, mut b, mut c]: [u32; 3]) -> [u32; 3] {
-    a = a.wrapping_sub(b).wrapping_sub(c) ^ (c >> 13);
-    b = b.wrapping_sub(c).wrapping_sub(a) ^ (a << 8);
-    c = c.wrapping_sub(a).wrapping_sub(b) ^ (b >> 13);
-    a = a.wrapping_sub(b).wrapping_sub(c) ^ (c >> 12);
-    b = b.wrapping_sub(c).wrapping_sub(a) ^ (a << 16);
-    c = c.wrapping_sub(a).wrapping_sub(b) ^ (b >> 5);
-    a = a.wrapping_sub(b).wrapping_sub(c) ^ (c >> 3);
-    b = b.wrapping_sub(c).wrapping_sub(a) ^ (a << 10);
-    c = c.wrapping_sub(a).wrapping_sub(b) ^ (b >> 15);
-    [a, b, c]
+    )
 }
 
 /// An arbitrary start value.

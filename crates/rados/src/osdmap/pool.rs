@@ -166,7 +166,7 @@ impl Decode for PoolSnap {
 }
 
 impl Decode for PgPool {
-    const MIN_LEN: usize = 6 + 200;
+    const MIN_LEN: usize = 6 + 192;
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         let start = reader.clone();

@@ -61,17 +61,19 @@ crushtool -c "$work/big.txt" -o "$work/big"
 simple osdmaptool two-hundred 200 50 --crush "$work/big" --pool 1:1:3:0:2048:2048 \
     --pool 2:3:11:1:512:512
 
-# Maps of the live cluster whose incrementals are in pacific.incrementals.
-if [ -d "$out/live" ]; then
-    for map in "$out"/live/*.osdmap; do
-        name=pacific-$(basename "$map" .osdmap)
-        mv "$map" "$out/$name.osdmap"
-        dump osdmaptool "$name"
-    done
-    rmdir "$out/live"
-fi
+# Full maps of live clusters, from live.sh.
+for map in "$out"/live/pacific-*.osdmap; do
+    [ -e "$map" ] || continue
+    mv "$map" "$out"
+    dump osdmaptool "$(basename "$map" .osdmap)"
+done
 
 [ -n "$tool20" ] || exit 0
+for map in "$out"/live/tentacle-*.osdmap; do
+    [ -e "$map" ] || continue
+    mv "$map" "$out"
+    dump "$tool20" "$(basename "$map" .osdmap)"
+done
 simple "$tool20" upmap-primaries 48 60 --primaries --crush "$crush/straw2-jewel.crush" \
     --pool 1:1:3:0:256:256 --pool 2:3:6:1:96:96
 # Shards 1 and 2 of six, and 1 to 3, cannot be primary.

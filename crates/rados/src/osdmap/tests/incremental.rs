@@ -54,3 +54,8 @@ fn follow(cluster: &str) -> usize {
 fn incrementals_lead_to_the_full_maps_of_pacific() {
     assert!(follow("pacific") > 15);
 }
+
+#[test]
+fn incrementals_lead_to_the_full_maps_of_tentacle() {
+    assert!(follow("tentacle") > 10);
+}

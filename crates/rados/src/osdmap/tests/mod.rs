@@ -1,4 +1,6 @@
 //! Maps made by Ceph's own programs, and what these say about them.
 
+mod fields;
+mod hostile;
 mod incremental;
 mod placement;
