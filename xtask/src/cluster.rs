@@ -55,7 +55,7 @@ pub(crate) struct Up {
     /// The loopback address to bind to.
     #[arg(long)]
     ip: Option<IpAddr>,
-    /// A line for the [global] section of ceph.conf; may be given several times.
+    /// A line for the global section of ceph.conf; may be given several times.
     #[arg(long = "conf", value_name = "LINE")]
     conf: Vec<String>,
     /// Pools to create, for images, with eight PGs each; may be given several times.

@@ -59,6 +59,18 @@ fn a_paused_osd_says_nothing_and_goes_on() {
     assert_eq!(cluster.rados(&["-p", "p", "ls"]).unwrap(), "o\n");
 }
 
+#[test]
+fn fast_failure_detection_notices_an_osd_that_nobody_watches() {
+    let builder = Cluster::builder().mgr(false).fast_failure_detection(true);
+    let cluster = builder.start().unwrap();
+    cluster.wait_for_osds_up(1).unwrap();
+    cluster.kill_daemon(Daemon::Osd(0)).unwrap();
+    assert_eq!(cluster.pid(Daemon::Osd(0)), None);
+    cluster.wait_for_osds_up(0).unwrap();
+    cluster.start_daemon(Daemon::Osd(0)).unwrap();
+    cluster.wait_for_osds_up(1).unwrap();
+}
+
 /// The state letter in `/proc/PID/stat`.
 fn process_state(pid: u32) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

@@ -75,8 +75,10 @@ fn has_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or(line);
     let words: Vec<&str> = code.split_ascii_whitespace().collect();
     words.windows(2).any(|pair| match pair {
-        [keyword, next] => {
-            keyword.ends_with("unsafe")
+        [word, next] => {
+            let is_name = |c: char| c.is_alphanumeric() || c == '_';
+            let before = word.strip_suffix("unsafe");
+            before.is_some_and(|before| !before.ends_with(is_name))
                 && ["{", "fn", "impl", "trait", "extern"]
                     .iter()
                     .any(|n| next.starts_with(n))
@@ -97,6 +99,8 @@ mod tests {
 
     #[test]
     fn finds_what_is_not_allowed() {
+        assert!(!has_unsafe("if is_unsafe { f() }"));
+        assert!(has_unsafe(&format!("g({} {{ f() }})", "unsafe")));
         let other = Path::new("crates/denc/src/read.rs");
         let block = format!("let x = {} {{ f() }};\n", "unsafe");
         assert_eq!(problems_of(other, &block), ["unsafe code in line 1"]);

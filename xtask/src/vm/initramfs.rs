@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::kernel::{Kernel, write_whole};
 use crate::command::{checked, filtered, output};
@@ -33,6 +33,12 @@ fn fill(tree: &Path, kernel: &Kernel) -> anyhow::Result<()> {
         fs::create_dir(tree.join(dir))?;
     }
     let busybox = output(Command::new("sh").args(["-c", "command -v busybox"]))?;
+    // Only a static one makes ldd fail, and only a static one runs where there are no libraries.
+    let is_static = output(Command::new("ldd").arg(busybox.trim())).is_err();
+    ensure!(
+        is_static,
+        "busybox needs libraries: install busybox-static in its place"
+    );
     fs::copy(busybox.trim(), tree.join("bin/busybox")).context("busybox")?;
     symlink("busybox", tree.join("bin/sh"))?;
     // What the kernel runs when it needs a module.
