@@ -2,7 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::Duration;
+
+use crate::mount::Contents;
+use crate::state::MappedSpec;
 
 /// Why an image could not be attached, mounted, listed or taken down.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,34 @@ pub enum Error {
         /// The device or mount point.
         device: PathBuf,
     },
+    /// What is on the device cannot be mounted, and may not be overwritten.
+    #[error("{} is not mounted: there is {} on it", device.display(), contents.describe())]
+    NotMountable {
+        /// The device.
+        device: PathBuf,
+        /// What is on it.
+        contents: Contents,
+    },
+    /// A program that makes or checks file systems failed.
+    #[error("{program} failed on {} ({status}): {said}", device.display())]
+    Tool {
+        /// The program.
+        program: &'static str,
+        /// The device.
+        device: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        said: String,
+    },
+    /// The same is mapped already.
+    #[error("{spec} is already mapped{}", as_device(device.as_ref()))]
+    AlreadyMapped {
+        /// What.
+        spec: Box<MappedSpec>,
+        /// As what; none if it is not ready yet.
+        device: Option<PathBuf>,
+    },
     /// Something took longer than it may.
     #[error("{action} took longer than {limit:?}")]
     TimedOut {
@@ -81,6 +113,10 @@ impl Error {
             source: source.into(),
         }
     }
+}
+
+fn as_device(device: Option<&PathBuf>) -> String {
+    device.map_or_else(String::new, |device| format!(" as {}", device.display()))
 }
 
 /// What fails with an [`Error`].

@@ -26,6 +26,7 @@ use rustix::mount::{
 use tokio::runtime::Handle;
 use tracing::warn;
 
+use crate::blocking::blocking;
 use crate::device::{BlockDevice, DeviceError, ReadData, Segment, ZeroMode};
 use crate::error::{Error, Result};
 
@@ -363,20 +364,6 @@ fn in_one_piece(data: ReadData) -> Bytes {
         }
     }
     bytes.freeze()
-}
-
-/// Runs something that may wait for the kernel, which may be waiting for us, where it keeps nobody from working.
-pub(crate) async fn blocking<T: Send + 'static>(
-    action: &'static str,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::System {
-            action,
-            source: io::Error::other(error),
-        }),
-    }
 }
 
 /// Threads that take requests from the kernel. They only hand them on.

@@ -1,11 +1,14 @@
 //! Images as block devices and mounted file systems, and an `rbd`-compatible command line.
 #![deny(unsafe_code)]
 
+mod blocking;
 pub mod device;
 mod error;
 pub mod fuse;
 pub mod kernel;
+pub mod mount;
 pub mod nbd;
+pub mod state;
 #[expect(unsafe_code, reason = "calls to the kernel that no library wraps")]
 mod sys;
 

@@ -11,9 +11,10 @@ use tracing::{debug, warn};
 
 use super::backend::{AttachOptions, Attachment, DeviceBackend};
 use super::block;
+use crate::blocking::blocking;
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
-use crate::fuse::{FuseFile, blocking};
+use crate::fuse::FuseFile;
 use crate::sys::{self, LoopSetup};
 
 /// Attaches devices as `/dev/loopN`.

@@ -4,7 +4,7 @@
 
 mod any;
 mod backend;
-mod block;
+pub(crate) mod block;
 mod loop_device;
 mod nbd;
 mod nbd_netlink;

@@ -20,9 +20,9 @@ use tracing::{debug, warn};
 use super::backend::{AttachOptions, Attachment, DeviceBackend};
 use super::block;
 use super::nbd_netlink::{Connect, NbdDriver};
+use crate::blocking::blocking;
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
-use crate::fuse::blocking;
 use crate::nbd::{ExportInfo, Session, TransmissionOptions, transmit};
 
 /// Attaches devices as `/dev/nbdN`.
