@@ -42,6 +42,8 @@ mod resize;
 mod snapshot;
 mod spec;
 mod update_features;
+#[cfg(test)]
+mod vectors;
 mod watchers;
 mod write;
 

@@ -301,3 +301,105 @@ const SPARSE_READ_THRESHOLD: u64 = 64 << 10;
 /// Objects that one request reads or writes at the same time. What many requests together have in
 /// flight is bounded below, by the objecter.
 pub(crate) const OBJECTS_IN_FLIGHT: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use denc::Writer;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Layout;
+
+    /// Runs that are ascending and apart, as gap and length of each.
+    fn runs_of(object: &[u8], gaps: &[(u64, u64)]) -> Runs {
+        let mut runs = Runs::new();
+        let mut next = 0;
+        for (gap, len) in gaps {
+            let start = next + gap;
+            let end = (start + len).min(object.len() as u64);
+            if start < end {
+                let at = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
+                runs.push((start, Bytes::copy_from_slice(&object[at])));
+            }
+            next = start + len;
+        }
+        runs
+    }
+
+    proptest! {
+        /// Places what objects hold by hand, byte by byte, and by `clip` and `place`.
+        #[test]
+        fn every_byte_comes_to_its_place(
+            unit in 0u32..4,
+            stripe_count in 1u64..4,
+            offset in 0u64..20_000,
+            len in 1u64..20_000,
+            gaps in vec((0u64..700, 1u64..900), 0..12),
+        ) {
+            let layout = Layout::new(12, 1 << (9 + unit), stripe_count).unwrap();
+            let object: Vec<u8> = (0..4096u32).map(|at| (at % 251) as u8 + 1).collect();
+            let runs = runs_of(&object, &gaps);
+            let mut held = vec![0; object.len()];
+            for (start, data) in &runs {
+                let start = usize::try_from(*start).unwrap();
+                held[start..start + data.len()].copy_from_slice(data);
+            }
+            let expected: Vec<u8> = (offset..offset + len)
+                .map(|at| held[usize::try_from(layout.locate(at).1).unwrap()])
+                .collect();
+
+            let mut placed = Vec::new();
+            for extent in layout.extents(offset, len) {
+                let runs = clip(runs.clone(), extent.offset, extent.len);
+                placed.extend(place(&extent, runs));
+            }
+            placed.sort_unstable_by_key(|(at, _)| *at);
+            let mut data = ReadData::default();
+            for (at, segment) in placed {
+                prop_assert_eq!(at, data.len(), "a gap or an overlap");
+                data.push(segment);
+            }
+            prop_assert_eq!(data.len(), len);
+            prop_assert_eq!(data.to_vec(), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_cut_off() {
+        let run = |start: u64, text: &'static str| (start, Bytes::from_static(text.as_bytes()));
+        let runs = Runs::from_iter([run(0, "abcd"), run(6, "ghij"), run(20, "u")]);
+        let clipped = clip(runs, 2, 6);
+        assert_eq!(clipped.as_slice(), [run(2, "cd"), run(6, "gh")]);
+        assert!(clip(Runs::from_iter([run(u64::MAX, "abcd")]), 0, 10).is_empty());
+    }
+
+    #[test]
+    fn sparse_answers_that_do_not_fit_are_refused() {
+        let answer = |extents: &[(u64, u64)], data: &[u8]| {
+            let mut writer = Writer::new();
+            writer.put(extents).blob(data);
+            sparse_runs(&writer.freeze())
+        };
+        let runs = answer(&[(4, 2), (9, 1)], b"abc").unwrap();
+        assert_eq!(
+            runs.as_slice(),
+            [(4, Bytes::from("ab")), (9, Bytes::from("c"))]
+        );
+        assert!(answer(&[(4, 3)], b"ab").is_err());
+    }
+
+    #[test]
+    fn zeros_next_to_each_other_are_one_segment() {
+        let mut data = ReadData::default();
+        for segment in [
+            Segment::Zero(1),
+            Segment::Zero(2),
+            Segment::Data(Bytes::new()),
+            Segment::Zero(3),
+        ] {
+            data.push(segment);
+        }
+        assert_eq!(data.segments[..], [Segment::Zero(6)]);
+    }
+}

@@ -143,3 +143,61 @@ fn slices(extent: &ObjectExtent, data: &[Bytes]) -> SmallVec<[(u64, Bytes); 1]> 
 
 /// Steps of one operation; more writes to an object go in further operations.
 const MAX_STEPS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Layout;
+
+    proptest! {
+        #[test]
+        fn every_byte_goes_to_its_object_uncopied(
+            unit in 0u32..4,
+            stripe_count in 1u64..4,
+            offset in 0u64..20_000,
+            lens in vec(0usize..5000, 1..5),
+        ) {
+            let layout = Layout::new(12, 1 << (9 + unit), stripe_count).unwrap();
+            let mut next = 0u32;
+            let buffers: Vec<Bytes> = lens
+                .iter()
+                .map(|len| {
+                    (0..*len).map(|_| { next += 1; (next % 251) as u8 }).collect::<Vec<_>>().into()
+                })
+                .collect();
+            let flat = buffers.concat();
+            let mut seen = vec![false; flat.len()];
+            for extent in layout.extents(offset, flat.len() as u64) {
+                let mut expected_offset = extent.offset;
+                for (in_object, slice) in slices(&extent, &buffers) {
+                    prop_assert_eq!(in_object, expected_offset);
+                    expected_offset += slice.len() as u64;
+                    prop_assert!(buffers.iter().any(|buffer| {
+                        buffer.as_ptr_range().contains(&slice.as_ptr())
+                    }));
+                    for (index, byte) in slice.iter().enumerate() {
+                        let at = layout.image_offset(extent.object_no, in_object + index as u64);
+                        let at = usize::try_from(at.unwrap() - offset).unwrap();
+                        prop_assert_eq!(flat[at], *byte);
+                        prop_assert!(!std::mem::replace(&mut seen[at], true));
+                    }
+                }
+                prop_assert_eq!(expected_offset, extent.offset + extent.len);
+            }
+            prop_assert!(seen.iter().all(|seen| *seen));
+        }
+    }
+
+    #[test]
+    fn a_write_of_many_pieces_takes_few_operations() {
+        let layout = Layout::new(16, 512, 2).unwrap();
+        let data = Bytes::from(vec![1; 128 << 10]);
+        let extents: Vec<_> = layout.extents(0, data.len() as u64).collect();
+        assert_eq!(extents.len(), 2);
+        let operations = write_operations(&extents[0], std::slice::from_ref(&data), 1 << 16);
+        assert_eq!(operations.count(), 2);
+    }
+}
