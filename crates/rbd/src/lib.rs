@@ -1,2 +1,68 @@
-//! RADOS block device images.
+//! RADOS block device images: what `rbd` makes and librbd reads and writes, on top of [`rados`].
+//!
+//! [`create`], [`list`], [`rename`] and [`remove`] work on a pool; [`Image`] is one that is open.
+//!
+//! ```no_run
+//! # async fn example(pool: &rados::Pool) -> rbd::Result<()> {
+//! use rbd::{CreateOptions, Image, OpenOptions};
+//!
+//! rbd::create(pool, "disk", &CreateOptions::new(1 << 30)).await?;
+//! let image = Image::open(pool, "disk", OpenOptions::default()).await?;
+//! let first = image.read(0, 4096).await?;
+//! assert_eq!(first.segments[..], [rbd::Segment::Zero(4096)]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Images whose features call for something that this version does not do when it writes can be read
+//! but not written: see [`Image::check_writable`]. Clones, images being migrated and images of format
+//! 1 are refused.
 #![forbid(unsafe_code)]
+
+mod create;
+mod directory;
+mod discard;
+mod error;
+mod features;
+mod header;
+mod image;
+mod in_flight;
+mod info;
+pub mod layout;
+mod lock;
+mod metadata;
+mod object_names;
+mod parent;
+mod pool_check;
+mod progress;
+mod read;
+mod remove;
+mod rename;
+mod resize;
+mod snapshot;
+mod spec;
+mod update_features;
+#[cfg(test)]
+mod vectors;
+mod watchers;
+mod write;
+
+pub use create::{CreateOptions, create};
+pub use directory::{ImageEntry, list};
+pub use discard::Zeroes;
+pub use error::{Error, InvalidOptions};
+pub use features::{Features, Flags, OpFeatures};
+pub use image::{Image, OpenOptions};
+pub use info::{GroupSpec, ImageInfo};
+pub use layout::Layout;
+pub use lock::{LockInfo, Locker};
+pub use parent::{Parent, ParentSpec};
+pub use progress::Progress;
+pub use read::{Extent, ReadData, Segment};
+pub use remove::remove;
+pub use rename::rename;
+pub use snapshot::{Protection, Snapshot, SnapshotNamespace, SnapshotSelector};
+pub use spec::ImageSpec;
+
+/// What operations give.
+pub type Result<T, E = Error> = core::result::Result<T, E>;

@@ -1,0 +1,325 @@
+//! An open image.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use denc::{SnapId, UTime};
+use rados::Pool;
+use tokio::sync::Mutex;
+
+use crate::in_flight::InFlight;
+use crate::object_names::DataObject;
+use crate::spec::full_name;
+use crate::{
+    Error, Features, Flags, ImageInfo, Layout, OpFeatures, Parent, Result, Snapshot,
+    SnapshotSelector, directory, object_names,
+};
+
+/// How an image is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// A snapshot to be read instead of the image as it is now. Implies `read_only`.
+    pub snap: Option<SnapshotSelector>,
+    /// Refuse everything that would change the image.
+    pub read_only: bool,
+    /// Open even what cannot be read or written, clones for example, to look at the header or to
+    /// change it. Reading and writing then fail with the error that opening would have failed with.
+    pub header_only: bool,
+}
+
+/// An open image, or a snapshot of one. Cheap to clone; all clones are the same open image.
+///
+/// What the header says is read when it is opened, and again by [`refresh`](Self::refresh): sizes
+/// and snapshots changed by others in between are not noticed by themselves. Above all, a write
+/// preserves the snapshots that were known at the last refresh.
+#[derive(Clone, Debug)]
+pub struct Image {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    data_pool: Pool,
+    name: String,
+    /// With pool, namespace and snapshot: what it is called in errors.
+    full_name: String,
+    header_object: String,
+    options: OpenOptions,
+    /// The snapshot it is open at.
+    snap: Option<Snapshot>,
+    /// Never change once an image exists, unlike the rest of `info`.
+    layout: Layout,
+    block_name_prefix: String,
+    info: RwLock<Arc<ImageInfo>>,
+    writes: InFlight,
+    /// Held by what changes the header, one at a time.
+    maintenance: Mutex<()>,
+}
+
+impl Image {
+    /// Opens the image called `name`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::NoSuchSnapshot`], and [`Error::Format1`]; unless
+    /// [`header_only`](OpenOptions::header_only), also what this version cannot read, by name:
+    /// [`Error::HasParent`], [`Error::Migrating`], [`Error::UnsupportedFeatures`].
+    /// An image that can be read but not written is opened: see
+    /// [`check_writable`](Self::check_writable).
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves nothing behind.
+    pub async fn open(pool: &Pool, name: &str, options: OpenOptions) -> Result<Self> {
+        let id = directory::image_id(pool, name).await?;
+        Self::open_with_id(pool, &id, name, options).await
+    }
+
+    /// Opens the image with this id, which need not be in the directory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_by_id(pool: &Pool, id: &str, options: OpenOptions) -> Result<Self> {
+        let name = directory::image_name(pool, id).await?;
+        Self::open_with_id(pool, id, name.as_deref().unwrap_or(id), options).await
+    }
+
+    pub(crate) async fn open_with_id(
+        pool: &Pool,
+        id: &str,
+        name: &str,
+        options: OpenOptions,
+    ) -> Result<Self> {
+        let mut full_name = full_name(pool, name);
+        let info = ImageInfo::load(pool, id, &full_name).await?;
+        let snap = options
+            .snap
+            .as_ref()
+            .map(|selector| info.snapshot(selector, &full_name).cloned())
+            .transpose()?;
+        if let Some(snap) = &snap {
+            full_name = format!("{full_name}@{}", snap.name);
+        }
+        if !options.header_only {
+            info.check_readable(&full_name, snap.as_ref())?;
+        }
+        let data_pool = match info.data_pool {
+            Some(id) => pool
+                .cluster()
+                .pool_by_id(id)
+                .await?
+                .in_namespace(pool.namespace()),
+            None => pool.clone(),
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool: pool.clone(),
+                data_pool,
+                name: name.to_string(),
+                full_name,
+                header_object: object_names::header(id),
+                options,
+                snap,
+                layout: info.layout,
+                block_name_prefix: info.block_name_prefix.clone(),
+                info: RwLock::new(Arc::new(info)),
+                writes: InFlight::default(),
+                maintenance: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// The pool, with the namespace, where its header is.
+    pub fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// The pool, with the namespace, where its data is.
+    pub fn data_pool(&self) -> &Pool {
+        &self.inner.data_pool
+    }
+
+    /// Its name when it was opened.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Its name with pool, namespace and snapshot, as people write it.
+    pub fn full_name(&self) -> &str {
+        &self.inner.full_name
+    }
+
+    /// What the header said when it was last read.
+    pub fn info(&self) -> Arc<ImageInfo> {
+        let info = self.inner.info.read();
+        Arc::clone(&info.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The part of its objects' names that stays when it is renamed.
+    pub fn id(&self) -> String {
+        self.info().id.clone()
+    }
+
+    /// Its size, or that of the snapshot it is open at, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        match &self.inner.snap {
+            Some(snap) => snap.size_bytes,
+            None => self.info().size_bytes,
+        }
+    }
+
+    /// How its bytes are laid out over objects.
+    pub fn layout(&self) -> &Layout {
+        &self.inner.layout
+    }
+
+    /// The size of an object in bytes.
+    pub fn object_size(&self) -> u64 {
+        self.inner.layout.object_size()
+    }
+
+    /// How many objects it can have.
+    pub fn object_count(&self) -> u64 {
+        self.inner.layout.object_count(self.size_bytes())
+    }
+
+    /// What the names of its data objects start with.
+    pub fn block_name_prefix(&self) -> &str {
+        &self.inner.block_name_prefix
+    }
+
+    /// What it can do.
+    pub fn features(&self) -> Features {
+        self.info().features
+    }
+
+    /// What it takes part in.
+    pub fn op_features(&self) -> OpFeatures {
+        self.info().op_features
+    }
+
+    /// What is wrong with it, or with the snapshot it is open at.
+    pub fn flags(&self) -> Flags {
+        match &self.inner.snap {
+            Some(snap) => snap.flags,
+            None => self.info().flags,
+        }
+    }
+
+    /// When it was made.
+    pub fn created(&self) -> UTime {
+        self.info().created
+    }
+
+    /// What it is a clone of.
+    pub fn parent(&self) -> Option<Parent> {
+        self.info().parent.clone()
+    }
+
+    /// Its snapshots, oldest first.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.info().snapshots.clone()
+    }
+
+    /// The snapshot it is open at.
+    pub fn snap(&self) -> Option<&Snapshot> {
+        self.inner.snap.as_ref()
+    }
+
+    /// Whether it was opened for reading only, or at a snapshot.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.options.read_only || self.inner.snap.is_some()
+    }
+
+    /// Whether writing is possible and safe.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] if it was opened for reading only; otherwise by name, what this version
+    /// cannot keep intact, with the command that turns it off: [`Error::NotWritable`],
+    /// [`Error::UnknownOperations`], or why it cannot even be read.
+    pub fn check_writable(&self) -> Result<()> {
+        self.check_data_writable(&self.info())
+    }
+
+    pub(crate) fn check_data_writable(&self, info: &ImageInfo) -> Result<()> {
+        self.check_header_writable()?;
+        info.check_writable(self.full_name())?;
+        info.check_readable(self.full_name(), None)
+    }
+
+    /// Whether it was opened for changes, of the header at least.
+    pub(crate) fn check_header_writable(&self) -> Result<()> {
+        if self.is_read_only() {
+            return Err(Error::ReadOnly {
+                image: self.full_name().to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Only an image opened for its header alone can fail this.
+    pub(crate) fn check_readable(&self, info: &ImageInfo) -> Result<()> {
+        if self.inner.options.header_only {
+            return info.check_readable(self.full_name(), self.snap());
+        }
+        Ok(())
+    }
+
+    /// Reads the header again.
+    ///
+    /// # Errors
+    /// If it cannot be read; [`Error::NoSuchSnapshot`] if the image is open at a snapshot that has
+    /// been removed. What was known before then stays.
+    pub async fn refresh(&self) -> Result<()> {
+        let _turn = self.inner.maintenance.lock().await;
+        self.reload().await
+    }
+
+    /// As [`refresh`](Self::refresh), with `maintenance` held.
+    pub(crate) async fn reload(&self) -> Result<()> {
+        let id = self.id();
+        let info = ImageInfo::load(self.pool(), &id, self.full_name()).await?;
+        if let Some(snap) = self.snap() {
+            info.snapshot(&SnapshotSelector::Id(snap.id), self.full_name())?;
+        }
+        self.set_info(info);
+        Ok(())
+    }
+
+    pub(crate) fn set_info(&self, info: ImageInfo) {
+        let slot = self.inner.info.write();
+        *slot.unwrap_or_else(PoisonError::into_inner) = Arc::new(info);
+    }
+
+    pub(crate) fn header_object(&self) -> &str {
+        &self.inner.header_object
+    }
+
+    pub(crate) fn writes(&self) -> &InFlight {
+        &self.inner.writes
+    }
+
+    pub(crate) fn maintenance(&self) -> &Mutex<()> {
+        &self.inner.maintenance
+    }
+
+    /// Where reads look: a snapshot or the head.
+    pub(crate) fn read_snap(&self) -> SnapId {
+        self.snap().map_or(SnapId::HEAD, |snap| snap.id)
+    }
+
+    pub(crate) fn data_object(&self, object_no: u64) -> DataObject {
+        DataObject::new(self.block_name_prefix(), object_no)
+    }
+
+    /// Refuses ranges that are not within `size` bytes.
+    pub(crate) fn check_bounds(&self, offset: u64, len: u64, size: u64) -> Result<()> {
+        match offset.checked_add(len) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(Error::OutOfBounds {
+                image: self.full_name().to_string(),
+                offset,
+                len,
+                size,
+            }),
+        }
+    }
+}

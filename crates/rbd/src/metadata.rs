@@ -1,0 +1,89 @@
+//! Keys and values that people and programs attach to images.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rados::Operation;
+
+use crate::{Error, Image, Result, directory, header};
+
+impl Image {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMetadata`]; what the cluster fails with.
+    pub async fn metadata_get(&self, key: &str) -> Result<Bytes> {
+        let operation = header::metadata_get(Operation::new(), key);
+        directory::call(self.pool(), self.header_object(), operation)
+            .await
+            .map_err(|error| {
+                if error.is_not_found() {
+                    self.no_metadata(key)
+                } else {
+                    error
+                }
+            })
+    }
+
+    /// All keys and values, ordered by key. Keys that begin with `conf_` are options for clients.
+    ///
+    /// # Errors
+    /// What the cluster fails with.
+    pub async fn metadata_list(&self) -> Result<BTreeMap<String, Bytes>> {
+        let mut all = BTreeMap::new();
+        loop {
+            let after = all
+                .last_key_value()
+                .map_or("", |(key, _): (&String, _)| key);
+            let operation = header::metadata_list(Operation::new(), after, PAGE);
+            let page: BTreeMap<String, Bytes> =
+                directory::call(self.pool(), self.header_object(), operation).await?;
+            let known = all.len();
+            let complete = (page.len() as u64) < PAGE;
+            all.extend(page);
+            if complete || all.len() == known {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Sets the value of a key.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; what the cluster fails with.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves open whether it was set.
+    pub async fn metadata_set(&self, key: &str, value: &[u8]) -> Result<()> {
+        self.check_header_writable()?;
+        let operation = header::metadata_set(Operation::new(), key, value);
+        self.pool().execute(self.header_object(), operation).await?;
+        Ok(())
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMetadata`], [`Error::ReadOnly`]; what the cluster fails with.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves open whether it was removed.
+    pub async fn metadata_remove(&self, key: &str) -> Result<()> {
+        self.check_header_writable()?;
+        // The class does not mind if there is no such key; people do.
+        self.metadata_get(key).await?;
+        let operation = header::metadata_remove(Operation::new(), key);
+        self.pool().execute(self.header_object(), operation).await?;
+        Ok(())
+    }
+
+    fn no_metadata(&self, key: &str) -> Error {
+        Error::NoSuchMetadata {
+            image: self.full_name().to_string(),
+            key: key.to_string(),
+        }
+    }
+}
+
+/// Keys listed at a time, as librbd does.
+const PAGE: u64 = 64;

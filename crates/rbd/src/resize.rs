@@ -1,0 +1,201 @@
+//! Growing and shrinking images (ceph: src/librbd/operation/ResizeRequest.cc, TrimRequest.cc).
+
+use std::sync::Arc;
+
+use denc::SnapId;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use rados::{Operation, SnapContext};
+
+use crate::error::InvalidOptions;
+use crate::header::{self, Size};
+use crate::progress::{Counter, OBJECTS_IN_FLIGHT};
+use crate::{Error, Image, Layout, Progress, Result, directory};
+
+impl Image {
+    /// Changes the size to `size_bytes`. What is cut off is gone: should the image grow again, zeros
+    /// are there.
+    ///
+    /// Others who have the image open are not told.
+    ///
+    /// # Errors
+    /// [`Error::ShrinkRefused`] if it would become smaller and `allow_shrink` is not set;
+    /// [`Error::InvalidOptions`] if it is too large; as
+    /// [`check_writable`](Self::check_writable); what the cluster fails with. When it could not be
+    /// shrunk, it has its old size, and zeros where it was to be cut off as far as that went.
+    ///
+    /// # Cancellation
+    /// Dropping the future in the midst of shrinking is like such a failure, but this image goes on
+    /// with the new size until [`refresh`](Self::refresh).
+    pub async fn resize(
+        &self,
+        size_bytes: u64,
+        allow_shrink: bool,
+        progress: impl FnMut(Progress) + Send,
+    ) -> Result<()> {
+        let _turn = self.maintenance().lock().await;
+        self.check_writable()?;
+        // The size may have been changed by others.
+        self.reload().await?;
+        self.check_writable()?;
+        let from = self.info().size_bytes;
+        if size_bytes > Layout::MAX_SIZE {
+            return Err(Error::InvalidOptions {
+                image: self.full_name().to_string(),
+                reason: InvalidOptions::TooLarge,
+            });
+        }
+        if size_bytes < from {
+            if !allow_shrink {
+                return Err(Error::ShrinkRefused {
+                    image: self.full_name().to_string(),
+                    from,
+                    to: size_bytes,
+                });
+            }
+            if let Err(error) = self.cut_off(size_bytes, from, progress).await {
+                self.set_known_size(from);
+                return Err(error);
+            }
+        }
+        let operation = header::set_size(Operation::new(), size_bytes);
+        if let Err(error) = self.pool().execute(self.header_object(), operation).await {
+            // It may have been carried out all the same.
+            let operation = header::get_size(Operation::new(), SnapId::HEAD);
+            let now: Size = directory::call(self.pool(), self.header_object(), operation).await?;
+            self.set_known_size(now.size);
+            return Err(error.into());
+        }
+        self.set_known_size(size_bytes);
+        Ok(())
+    }
+
+    /// Removes everything from `to` on; nobody writes there any more.
+    async fn cut_off(
+        &self,
+        to: u64,
+        from: u64,
+        progress: impl FnMut(Progress) + Send,
+    ) -> Result<()> {
+        self.set_known_size(to);
+        self.flush().await?;
+        let context = Arc::clone(&self.info().snap_context);
+        trim(self, to, from, &context, progress).await
+    }
+
+    fn set_known_size(&self, size_bytes: u64) {
+        let mut info = (*self.info()).clone();
+        info.size_bytes = size_bytes;
+        self.set_info(info);
+    }
+}
+
+/// Removes all data from `to` up to the end at `from`, and objects that hold nothing else.
+///
+/// What lies behind the end in the last objects, where there should be nothing, goes too.
+pub(crate) async fn trim(
+    image: &Image,
+    to: u64,
+    from: u64,
+    context: &Arc<SnapContext>,
+    progress: impl FnMut(Progress) + Send,
+) -> Result<()> {
+    let layout = *image.layout();
+    let mut counter = Counter::new(trim_steps(&layout, to, from), progress);
+    let cuts: Vec<_> = cuts(&layout, to, from).collect();
+    let cut = stream::iter(cuts)
+        .map(|(object_no, keep)| {
+            let operation = match keep {
+                0 => Operation::new().delete(),
+                keep => Operation::new().truncate(keep),
+            };
+            image.clear_object(object_no, operation.full_try(), context)
+        })
+        .buffer_unordered(OBJECTS_IN_FLIGHT);
+    let counter_ref = &mut counter;
+    cut.try_for_each(|()| {
+        counter_ref.step();
+        std::future::ready(Ok(()))
+    })
+    .await?;
+    let whole = first_whole(&layout, to)..layout.object_count(from);
+    let deleted = stream::iter(whole)
+        .map(|object_no| {
+            image.clear_object(object_no, Operation::new().delete().full_try(), context)
+        })
+        .buffer_unordered(OBJECTS_IN_FLIGHT);
+    deleted
+        .try_for_each(|()| {
+            counter.step();
+            std::future::ready(Ok(()))
+        })
+        .await
+}
+
+/// The first object of the first set that holds nothing before `to`.
+const fn first_whole(layout: &Layout, to: u64) -> u64 {
+    to.div_ceil(layout.set_size())
+        .saturating_mul(layout.stripe_count())
+}
+
+/// Objects of the set in which `to` lies that hold something behind it, and how many of their bytes
+/// are before it.
+fn cuts(layout: &Layout, to: u64, from: u64) -> impl Iterator<Item = (u64, u64)> + Send + use<> {
+    let set_end = to.next_multiple_of(layout.set_size()).min(from);
+    layout
+        .ranges(to, set_end.saturating_sub(to))
+        .map(|range| (range.object_no, range.offset))
+}
+
+fn trim_steps(layout: &Layout, to: u64, from: u64) -> u64 {
+    let cuts = cuts(layout, to, from).count() as u64;
+    let whole = layout
+        .object_count(from)
+        .saturating_sub(first_whole(layout, to));
+    cuts + whole
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// After a cut, an object holds exactly the bytes of the image before the cut.
+        #[test]
+        fn a_cut_keeps_what_is_before_it(
+            unit in 0u32..5,
+            stripe_count in 1u64..5,
+            to in 0u64..40_000,
+            more in 1u64..40_000,
+        ) {
+            let layout = Layout::new(12, 1 << (8 + unit), stripe_count).unwrap();
+            let from = to + more;
+            let held = |end: u64| {
+                let mut sizes = std::collections::BTreeMap::new();
+                for range in layout.ranges(0, end) {
+                    let size: &mut u64 = sizes.entry(range.object_no).or_default();
+                    *size = (*size).max(range.offset + range.len);
+                }
+                sizes
+            };
+            let mut objects = held(from);
+            let mut steps = 0;
+            for (object_no, keep) in cuts(&layout, to, from) {
+                prop_assert!(object_no < first_whole(&layout, to));
+                if keep == 0 {
+                    objects.remove(&object_no);
+                } else {
+                    objects.insert(object_no, keep);
+                }
+                steps += 1;
+            }
+            for object_no in first_whole(&layout, to)..layout.object_count(from) {
+                objects.remove(&object_no);
+                steps += 1;
+            }
+            prop_assert_eq!(objects, held(to));
+            prop_assert_eq!(steps, trim_steps(&layout, to, from));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Writing images.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use rados::{Operation, SnapContext};
+use smallvec::SmallVec;
+
+use crate::layout::ObjectExtent;
+use crate::read::OBJECTS_IN_FLIGHT;
+use crate::{Image, Result};
+
+impl Image {
+    /// Writes `data` at `offset`. When it is done, the data is on the disks of all replicas.
+    ///
+    /// Two writes that overlap in time and place may leave either one's bytes, object by object.
+    ///
+    /// # Errors
+    /// [`Error::OutOfBounds`](crate::Error::OutOfBounds); as
+    /// [`check_writable`](Self::check_writable); what the cluster fails with. Parts of a write that
+    /// failed may have been carried out.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives up waiting: any part may or may not have been, or still be, carried
+    /// out. [`flush`](Self::flush) does not wait for it.
+    pub async fn write(&self, offset: u64, data: Bytes) -> Result<()> {
+        self.write_buffers(offset, data.len() as u64, std::slice::from_ref(&data))
+            .await
+    }
+
+    /// Writes buffers one behind the other at `offset`, without putting them together first.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancellation
+    /// As [`write`](Self::write).
+    pub async fn write_vectored(&self, offset: u64, data: &[Bytes]) -> Result<()> {
+        let len = data.iter().map(|buffer| buffer.len() as u64).sum();
+        self.write_buffers(offset, len, data).await
+    }
+
+    async fn write_buffers(&self, offset: u64, len: u64, data: &[Bytes]) -> Result<()> {
+        let info = self.info();
+        self.check_data_writable(&info)?;
+        self.check_bounds(offset, len, info.size_bytes)?;
+        let _submitted = self.writes().submit();
+        let mut extents = self.layout().extents(offset, len);
+        let Some(first) = extents.next() else {
+            return Ok(());
+        };
+        let context = &info.snap_context;
+        let Some(second) = extents.next() else {
+            return self.write_object(first, data, context).await;
+        };
+        stream::iter([first, second].into_iter().chain(extents))
+            .map(|extent| self.write_object(extent, data, context))
+            .buffer_unordered(OBJECTS_IN_FLIGHT)
+            .try_collect()
+            .await
+    }
+
+    /// Writes what an object gets of a request's buffers.
+    async fn write_object(
+        &self,
+        extent: ObjectExtent,
+        data: &[Bytes],
+        context: &Arc<SnapContext>,
+    ) -> Result<()> {
+        let object = self.data_object(extent.object_no);
+        for operation in write_operations(&extent, data, self.object_size()) {
+            let operation = operation.with_snap_context(Arc::clone(context));
+            self.data_pool().execute(object.as_str(), operation).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every write, discard and write of zeros that was submitted before is done.
+    ///
+    /// Nothing is cached here: what is done is on disks, so that this only waits.
+    ///
+    /// # Errors
+    /// None today; whether they succeeded is told to those who submitted them.
+    ///
+    /// # Cancellation
+    /// Dropping the future gives up waiting.
+    pub async fn flush(&self) -> Result<()> {
+        self.writes().flush().await;
+        Ok(())
+    }
+}
+
+/// The operations that write one object's extent: nearly always one.
+///
+/// Every buffer becomes a step of its own, so that nothing has to be copied together.
+fn write_operations(
+    extent: &ObjectExtent,
+    data: &[Bytes],
+    object_size: u64,
+) -> impl Iterator<Item = Operation> + Send + use<> {
+    let slices = slices(extent, data);
+    let hinted = move || Operation::new().alloc_hint(object_size, object_size);
+    let mut operations: SmallVec<[Operation; 1]> = SmallVec::new();
+    if let [(0, whole)] = slices.as_slice()
+        && whole.len() as u64 == object_size
+    {
+        operations.push(hinted().write_full(whole.clone()));
+    } else {
+        for steps in slices.chunks(MAX_STEPS) {
+            operations.push(steps.iter().fold(hinted(), |operation, (offset, slice)| {
+                operation.write(*offset, slice.clone())
+            }));
+        }
+    }
+    operations.into_iter()
+}
+
+/// The parts of a request's buffers that go to an extent: where in the object, and what.
+fn slices(extent: &ObjectExtent, data: &[Bytes]) -> SmallVec<[(u64, Bytes); 1]> {
+    let mut slices = SmallVec::new();
+    let mut in_object = extent.offset;
+    for piece in &extent.pieces {
+        let piece_end = piece.at + piece.len;
+        let mut buffer_start = 0;
+        for buffer in data {
+            let buffer_end = buffer_start + buffer.len() as u64;
+            let from = piece.at.max(buffer_start);
+            let to = piece_end.min(buffer_end);
+            if from < to {
+                let index = |at: u64| usize::try_from(at - buffer_start).unwrap_or(usize::MAX);
+                slices.push((
+                    in_object + (from - piece.at),
+                    buffer.slice(index(from)..index(to)),
+                ));
+            }
+            buffer_start = buffer_end;
+        }
+        in_object += piece.len;
+    }
+    slices
+}
+
+/// Steps of one operation; more writes to an object go in further operations.
+const MAX_STEPS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Layout;
+
+    proptest! {
+        #[test]
+        fn every_byte_goes_to_its_object_uncopied(
+            unit in 0u32..4,
+            stripe_count in 1u64..4,
+            offset in 0u64..20_000,
+            lens in vec(0usize..5000, 1..5),
+        ) {
+            let layout = Layout::new(12, 1 << (9 + unit), stripe_count).unwrap();
+            let mut next = 0u32;
+            let buffers: Vec<Bytes> = lens
+                .iter()
+                .map(|len| {
+                    (0..*len).map(|_| { next += 1; (next % 251) as u8 }).collect::<Vec<_>>().into()
+                })
+                .collect();
+            let flat = buffers.concat();
+            let mut seen = vec![false; flat.len()];
+            for extent in layout.extents(offset, flat.len() as u64) {
+                let mut expected_offset = extent.offset;
+                for (in_object, slice) in slices(&extent, &buffers) {
+                    prop_assert_eq!(in_object, expected_offset);
+                    expected_offset += slice.len() as u64;
+                    let uncopied = buffers
+                        .iter()
+                        .any(|buffer| buffer.as_ptr_range().contains(&slice.as_ptr()));
+                    prop_assert!(uncopied);
+                    for (index, byte) in slice.iter().enumerate() {
+                        let at = layout.image_offset(extent.object_no, in_object + index as u64);
+                        let at = usize::try_from(at.unwrap() - offset).unwrap();
+                        prop_assert_eq!(flat[at], *byte);
+                        prop_assert!(!std::mem::replace(&mut seen[at], true));
+                    }
+                }
+                prop_assert_eq!(expected_offset, extent.offset + extent.len);
+            }
+            prop_assert!(seen.iter().all(|seen| *seen));
+        }
+    }
+
+    #[test]
+    fn a_write_of_many_pieces_takes_few_operations() {
+        let layout = Layout::new(16, 512, 2).unwrap();
+        let data = Bytes::from(vec![1; 128 << 10]);
+        let extents: Vec<_> = layout.extents(0, data.len() as u64).collect();
+        assert_eq!(extents.len(), 2);
+        let operations = write_operations(&extents[0], std::slice::from_ref(&data), 1 << 16);
+        assert_eq!(operations.count(), 2);
+    }
+}
