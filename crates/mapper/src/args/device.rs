@@ -1,0 +1,151 @@
+//! Options of the commands about block devices and servers.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::image::{FormatOptions, ImageOptions};
+
+/// `orbd device`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Device {
+    /// List mapped images.
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Map an image to a block device.
+    Map(Map),
+    /// Undo the mapping of an image.
+    Unmap(Unmap),
+}
+
+/// How a device is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DeviceType {
+    /// The kernel's NBD driver.
+    Nbd,
+    /// A file in a FUSE file system under a loop device.
+    Fuse,
+}
+
+/// `orbd device list`, `orbd showmapped`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct List {
+    /// Only devices of this type.
+    #[arg(short = 't', long, value_name = "type")]
+    pub(crate) device_type: Option<DeviceType>,
+
+    #[command(flatten)]
+    pub(crate) format: FormatOptions,
+}
+
+/// `orbd map`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Map {
+    /// Image or snapshot: [POOL/[NAMESPACE/]]IMAGE[@SNAPSHOT].
+    #[arg(value_name = "image-or-snap-spec", num_args = 0..=1)]
+    pub(crate) specs: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) image: ImageOptions,
+
+    /// Snapshot.
+    #[arg(long)]
+    pub(crate) snap: Option<String>,
+
+    /// How the device is made; `nbd` where the kernel has its driver, unless told.
+    #[arg(short = 't', long, value_name = "type")]
+    pub(crate) device_type: Option<DeviceType>,
+
+    /// Refuse writing.
+    #[arg(long, visible_alias = "read_only")]
+    pub(crate) read_only: bool,
+
+    /// Options of the device, separated by commas: `ro`.
+    #[arg(short, long)]
+    pub(crate) options: Vec<String>,
+}
+
+/// `orbd unmap`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Unmap {
+    /// Device, image or snapshot: /dev/nbd0, [POOL/[NAMESPACE/]]IMAGE[@SNAPSHOT].
+    #[arg(value_name = "image-or-snap-or-device-spec", num_args = 0..=1)]
+    pub(crate) specs: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) image: ImageOptions,
+
+    /// Snapshot.
+    #[arg(long)]
+    pub(crate) snap: Option<String>,
+
+    /// Only a device of this type.
+    #[arg(short = 't', long, value_name = "type")]
+    pub(crate) device_type: Option<DeviceType>,
+
+    /// Options, separated by commas: `force`.
+    #[arg(short, long)]
+    pub(crate) options: Vec<String>,
+}
+
+/// `orbd serve`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Serve {
+    /// Image or snapshot: [POOL/[NAMESPACE/]]IMAGE[@SNAPSHOT].
+    #[arg(value_name = "image-or-snap-spec", num_args = 0..=1)]
+    pub(crate) specs: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) image: ImageOptions,
+
+    /// Snapshot.
+    #[arg(long)]
+    pub(crate) snap: Option<String>,
+
+    /// Unix socket to listen on.
+    #[arg(long, value_name = "path")]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Address and port to listen on.
+    #[arg(long, value_name = "address")]
+    pub(crate) tcp: Option<String>,
+
+    /// Refuse writing.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+
+    /// Name of the export; the image's unless told. The default export is always served.
+    #[arg(long, value_name = "name")]
+    pub(crate) export_name: Option<String>,
+}
+
+/// `orbd mount`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Mount {
+    /// Image or snapshot, [POOL/[NAMESPACE/]]IMAGE[@SNAPSHOT], and the directory.
+    #[arg(value_names = ["image-or-snap-spec", "directory"], num_args = 0..=2)]
+    pub(crate) words: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) image: ImageOptions,
+
+    /// Snapshot.
+    #[arg(long)]
+    pub(crate) snap: Option<String>,
+
+    /// How the device is made; `nbd` where the kernel has its driver, unless told.
+    #[arg(short = 't', long, value_name = "type")]
+    pub(crate) device_type: Option<DeviceType>,
+
+    /// Mount read-only.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+}
+
+/// `orbd umount`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Umount {
+    /// Where it is mounted.
+    #[arg(value_name = "directory", num_args = 0..=1)]
+    pub(crate) words: Vec<String>,
+}

@@ -1,0 +1,69 @@
+//! What commands do, a file for each: options are put together with the configuration first, then
+//! the cluster is asked.
+
+mod bench;
+mod create;
+mod export;
+mod feature;
+mod image_meta;
+mod import;
+mod info;
+mod list;
+mod remove;
+mod rename;
+mod resize;
+mod snap_list;
+mod status;
+
+use crate::args::image::Snap;
+use crate::args::{Command, Invocation};
+use crate::exit::{Failure, Outcome};
+use crate::session::Session;
+
+/// Carries out a command.
+pub(crate) fn run(invocation: Invocation) -> Outcome {
+    let session = Session::new(invocation.global, invocation.overrides)?;
+    let moves_data = matches!(
+        invocation.command,
+        Command::Bench(_) | Command::Export(_) | Command::Import(_) | Command::Create(_)
+    );
+    runtime(moves_data)?.block_on(run_on(invocation.command, &session))
+}
+
+async fn run_on(command: Command, session: &Session) -> Outcome {
+    match command {
+        Command::Bench(args) => bench::run(args, session).await,
+        Command::Create(args) => create::run(args, session).await,
+        Command::Export(args) => export::run(args, session).await,
+        Command::Feature(args) => feature::run(args, session).await,
+        Command::ImageMeta(args) => image_meta::run(args, session).await,
+        Command::Import(args) => import::run(args, session).await,
+        Command::Info(args) => info::run(args, session).await,
+        Command::List(args) => list::run(args, session).await,
+        Command::Remove(args) => remove::run(args, session).await,
+        Command::Rename(args) => rename::run(args, session).await,
+        Command::Resize(args) => resize::run(args, session).await,
+        Command::Snap(Snap::List(args)) => snap_list::run(args, session).await,
+        Command::Status(args) => status::run(args, session).await,
+        _ => Err(Failure::plain(rados::Errno::ENOSYS, "not there yet")),
+    }
+}
+
+/// One thread is enough for a few questions; moving data takes as many as there are processors, within
+/// reason.
+fn runtime(moves_data: bool) -> Outcome<tokio::runtime::Runtime> {
+    let mut builder = if moves_data {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        builder.worker_threads(processors.clamp(1, MAX_WORKERS));
+        builder
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("cannot start", &error))
+}
+
+const MAX_WORKERS: usize = 4;

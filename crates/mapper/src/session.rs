@@ -1,0 +1,141 @@
+//! A command's way to the cluster: the configuration, and from it, when needed, the connection.
+
+use rados::config::{Config, Environment, RbdDefaults};
+use rados::{Cluster, Pool};
+use rbd::{Features, Image, OpenOptions, SnapshotSelector};
+
+use crate::args::global::Global;
+use crate::args::overrides::Overrides;
+use crate::exit::{Failure, Outcome};
+use crate::location::Location;
+
+/// The configuration of a command.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: Config,
+}
+
+impl Session {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// With exit status 1, as upstream, which reads it before anything else.
+    pub(crate) fn new(global: Global, overrides: Overrides) -> Outcome<Self> {
+        let mut builder = Config::builder().environment(Environment::of_process());
+        if let Some(conf) = global.conf {
+            builder = builder.conf(conf);
+        }
+        if let Some(cluster) = global.cluster {
+            builder = builder.cluster(cluster);
+        }
+        if let Some(id) = global.id {
+            builder = builder.id(&id);
+        }
+        if let Some(name) = global.name {
+            builder = builder.name(name);
+        }
+        let options = [
+            ("mon_host", global.mon_host),
+            ("keyring", global.keyring),
+            ("keyfile", global.keyfile),
+        ];
+        for (name, value) in overrides.0 {
+            builder = builder.option(&name, value);
+        }
+        for (name, value) in options {
+            if let Some(value) = value {
+                builder = builder.option(name, value);
+            }
+        }
+        let config = builder.load().map_err(Failure::usage)?;
+        Ok(Self { config })
+    }
+
+    /// What new images look like, and the default pool.
+    pub(crate) fn defaults(&self) -> Outcome<RbdDefaults> {
+        self.config.rbd_defaults().map_err(Failure::invalid)
+    }
+
+    /// The features of new images, if somebody configured them.
+    pub(crate) fn configured_features(&self) -> Outcome<Option<Features>> {
+        match self.config.value("rbd_default_features") {
+            Some(_) => Ok(Some(Features(self.defaults()?.features))),
+            None => Ok(None),
+        }
+    }
+
+    /// Connects.
+    pub(crate) async fn connect(&self) -> Outcome<Cluster> {
+        Cluster::connect(self.config.clone())
+            .await
+            .map_err(|error| {
+                Failure::because("couldn't connect to the cluster", error.errno(), &error)
+            })
+    }
+
+    /// Connects and opens a pool; the default one unless it is named.
+    pub(crate) async fn pool(&self, name: Option<&str>, namespace: &str) -> Outcome<Pool> {
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => self.defaults()?.pool,
+        };
+        open_pool(&self.connect().await?, &name)
+            .await
+            .map(|pool| pool.in_namespace(namespace))
+    }
+
+    /// Connects and opens the pool where an image is.
+    pub(crate) async fn pool_of(&self, location: &Location) -> Outcome<Pool> {
+        self.pool(location.pool.as_deref(), &location.namespace)
+            .await
+    }
+
+    /// Opens an image, or the snapshot of it that is named.
+    pub(crate) async fn open(&self, location: &Location, options: OpenOptions) -> Outcome<Image> {
+        let pool = self.pool_of(location).await?;
+        open_image(&pool, location, options).await
+    }
+
+    /// Opens an image to look at its header or change it.
+    pub(crate) async fn open_header(&self, location: &Location) -> Outcome<Image> {
+        let options = OpenOptions {
+            header_only: true,
+            ..OpenOptions::default()
+        };
+        self.open(location, options).await
+    }
+}
+
+/// Opens a pool by name.
+pub(crate) async fn open_pool(cluster: &Cluster, name: &str) -> Outcome<Pool> {
+    cluster.pool(name).await.map_err(|error| {
+        let what = format!("error opening pool '{name}'");
+        match error {
+            rados::Error::NoSuchPool { .. } => Failure::errno(what, error.errno()),
+            _ => Failure::because(what, error.errno(), &error),
+        }
+    })
+}
+
+/// Opens an image of a pool, or the snapshot of it that is named.
+pub(crate) async fn open_image(
+    pool: &Pool,
+    location: &Location,
+    options: OpenOptions,
+) -> Outcome<Image> {
+    let options = OpenOptions {
+        snap: location.snap.clone().map(SnapshotSelector::Name),
+        ..options
+    };
+    Image::open(pool, &location.image, options)
+        .await
+        .map_err(|error| open_failure(&location.image, &error))
+}
+
+/// The failure of opening an image, in upstream's words.
+pub(crate) fn open_failure(image: &str, error: &rbd::Error) -> Failure {
+    match error {
+        rbd::Error::NoSuchSnapshot { .. } => Failure::rbd("error setting snapshot context", error),
+        _ => Failure::rbd(format_args!("error opening image {image}"), error),
+    }
+}
