@@ -1,9 +1,9 @@
 //! Placement groups and the hash that puts an object into one.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use denc::{Decode, Encode, PoolId, Reader, Result, Writer};
-use smallvec::SmallVec;
 
 /// A placement group (ceph: src/osd/osd_types.h, `pg_t`; 17 bytes).
 ///
@@ -132,15 +132,13 @@ impl ObjectLocator {
     }
 
     /// The text that decides the placement group of an object.
-    pub(crate) fn hashed_text(&self, name: &str) -> SmallVec<[u8; 128]> {
-        let mut text = SmallVec::new();
-        if !self.namespace.is_empty() {
-            text.extend_from_slice(self.namespace.as_bytes());
-            text.push(NAMESPACE_END);
-        }
+    pub(crate) fn hashed_text<'a>(&'a self, name: &'a str) -> Cow<'a, [u8]> {
         let own = if self.key.is_empty() { name } else { &self.key };
-        text.extend_from_slice(own.as_bytes());
-        text
+        if self.namespace.is_empty() {
+            return Cow::Borrowed(own.as_bytes());
+        }
+        let namespace = self.namespace.as_bytes();
+        Cow::Owned([namespace, &[NAMESPACE_END], own.as_bytes()].concat())
     }
 }
 
