@@ -2,7 +2,6 @@
 //!
 //! One program, because linking takes longer than most of these tests.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![expect(clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod connecting;
 mod faults;

@@ -42,7 +42,10 @@ impl Failure {
 
     /// Something failed with an errno: `what: (2) No such file or directory`.
     pub(crate) fn errno(what: impl fmt::Display, errno: Errno) -> Self {
-        Self::plain(errno, format_args!("{what}: ({}) {}", errno.0, errno.text()))
+        Self::plain(
+            errno,
+            format_args!("{what}: ({}) {}", errno.0, errno.text()),
+        )
     }
 
     /// As [`errno`](Self::errno), with what more is known about the cause.

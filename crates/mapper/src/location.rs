@@ -139,7 +139,12 @@ pub(crate) fn locate(
             location.namespace
         )));
     }
-    if !wanted.is_snap_allowed && location.snap.as_deref().is_some_and(|snap| !snap.is_empty()) {
+    if !wanted.is_snap_allowed
+        && location
+            .snap
+            .as_deref()
+            .is_some_and(|snap| !snap.is_empty())
+    {
         return Err(Failure::invalid(format_args!(
             "{}snapshot name specified for a command that doesn't use it",
             wanted.role

@@ -17,7 +17,9 @@ pub(super) fn translate(error: &clap::Error) -> Result<Request, Failure> {
             format!("unrecognised option '{argument}'")
         }
         ErrorKind::UnknownArgument | ErrorKind::TooManyValues => String::from("too many arguments"),
-        ErrorKind::ArgumentConflict => format!("option '{option}' cannot be specified more than once"),
+        ErrorKind::ArgumentConflict => {
+            format!("option '{option}' cannot be specified more than once")
+        }
         ErrorKind::InvalidValue
             if text(error, ContextKind::InvalidValue).is_empty()
                 && CLUSTER_OPTIONS.contains(&option.as_str()) =>
@@ -34,7 +36,9 @@ pub(super) fn translate(error: &clap::Error) -> Result<Request, Failure> {
             "unknown command '{}'; see 'orbd help'",
             text(error, ContextKind::InvalidSubcommand)
         ),
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => String::from("incomplete command; see 'orbd help'"),
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            String::from("incomplete command; see 'orbd help'")
+        }
         _ => error
             .to_string()
             .lines()

@@ -130,8 +130,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             Ok(matches) => matches,
             Err(error) => return complaint::translate(&error),
         };
-        let line = Line::from_arg_matches(&matches)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let line =
+            Line::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
         return Ok(match line.command {
             Some(command) => Request::Run(Box::new(Invocation {
                 global: line.global,
@@ -141,7 +141,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request,
             None => Request::Print(Line::command().render_help().to_string()),
         });
     }
-    Ok(Request::Print(format!("orbd {}\n", env!("CARGO_PKG_VERSION"))))
+    Ok(Request::Print(format!(
+        "orbd {}\n",
+        env!("CARGO_PKG_VERSION")
+    )))
 }
 
 /// Upstream prints its version wherever the option stands.

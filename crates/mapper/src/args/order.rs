@@ -62,8 +62,12 @@ impl Switches {
     fn add(&mut self, command: &Command) {
         for arg in command.get_arguments() {
             if !matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) {
-                self.long
-                    .extend(arg.get_long_and_visible_aliases().into_iter().flatten().map(String::from));
+                self.long.extend(
+                    arg.get_long_and_visible_aliases()
+                        .into_iter()
+                        .flatten()
+                        .map(String::from),
+                );
                 self.short
                     .extend(arg.get_short_and_visible_aliases().into_iter().flatten());
             }
@@ -108,9 +112,15 @@ mod tests {
             ordered("-p rbd create --size 10 a"),
             "create -p rbd --size 10 a"
         );
-        assert_eq!(ordered("--id=me snap -p rbd ls a"), "snap ls --id=me -p rbd a");
+        assert_eq!(
+            ordered("--id=me snap -p rbd ls a"),
+            "snap ls --id=me -p rbd a"
+        );
         assert_eq!(ordered("-l ls rbd"), "ls -l rbd");
-        assert_eq!(ordered("-s5 --no-progress resize a"), "resize -s5 --no-progress a");
+        assert_eq!(
+            ordered("-s5 --no-progress resize a"),
+            "resize -s5 --no-progress a"
+        );
         assert_eq!(ordered("create create"), "create create");
     }
 

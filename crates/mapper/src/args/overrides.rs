@@ -8,8 +8,20 @@ pub(crate) struct Overrides(pub(crate) Vec<(String, String)>);
 
 /// Names of options begin with the part of Ceph they are for.
 const PREFIXES: &[&str] = &[
-    "auth_", "client_", "crush_", "debug_", "err_to_", "keyring_", "log_", "mon_", "ms_",
-    "objecter_", "osd_", "public_", "rados_", "rbd_",
+    "auth_",
+    "client_",
+    "crush_",
+    "debug_",
+    "err_to_",
+    "keyring_",
+    "log_",
+    "mon_",
+    "ms_",
+    "objecter_",
+    "osd_",
+    "public_",
+    "rados_",
+    "rbd_",
 ];
 
 /// Options that do not.
@@ -55,8 +67,8 @@ pub(super) fn take(args: Vec<String>) -> Result<(Vec<String>, Overrides), Failur
 
 fn option_name(typed: &str) -> Option<String> {
     let name = typed.replace('-', "_");
-    let is_option = NAMES.contains(&name.as_str())
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let is_option =
+        NAMES.contains(&name.as_str()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     (is_option && !OURS.contains(&name.as_str())).then_some(name)
 }
 
@@ -78,7 +90,10 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             overrides,
-            [pair("rbd_default_order", "20"), pair("rbd_default_features", "3")]
+            [
+                pair("rbd_default_order", "20"),
+                pair("rbd_default_features", "3")
+            ]
         );
     }
 
@@ -90,7 +105,10 @@ mod tests {
     #[test]
     fn a_missing_value_is_named() {
         let error = take(vec![String::from("--rbd-default-order")]).unwrap_err();
-        assert_eq!(error.to_string(), "Option --rbd-default-order requires an argument.");
+        assert_eq!(
+            error.to_string(),
+            "Option --rbd-default-order requires an argument."
+        );
         assert_eq!(error.status(), 1);
     }
 }

@@ -12,15 +12,17 @@ fn parsed(args: &[String]) -> Result<Request, Failure> {
 fn is_unknown_here(args: &[String]) -> bool {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     matches!(words.as_slice(), ["pool", ..])
-        || words.iter().any(|word| {
-            ["--journal-pool", "--mirror-image-mode"].contains(word)
-        })
+        || words
+            .iter()
+            .any(|word| ["--journal-pool", "--mirror-image-mode"].contains(word))
 }
 
 #[test]
 fn lines_that_rbd_cannot_read_are_refused_with_its_words() {
     let mut refused = 0;
-    for group in ["create", "info", "list", "change", "transfer", "bench", "sizes"] {
+    for group in [
+        "create", "info", "list", "change", "transfer", "bench", "sizes",
+    ] {
         for case in Recording::load(group) {
             // Feature names are checked with the other values; unknown commands have words of their own.
             let is_elsewhere = case.stderr.starts_with("error: unknown option")
@@ -50,7 +52,9 @@ fn lines_that_rbd_cannot_read_are_refused_with_its_words() {
 #[test]
 fn lines_that_rbd_can_read_are_read() {
     let mut read = 0;
-    for group in ["create", "info", "list", "change", "transfer", "bench", "sizes"] {
+    for group in [
+        "create", "info", "list", "change", "transfer", "bench", "sizes",
+    ] {
         for case in Recording::load(group) {
             if case.code == 1 || is_unknown_here(&case.args) {
                 continue;
@@ -68,16 +72,28 @@ fn lines_that_rbd_can_read_are_read() {
 fn unknown_commands_are_named() {
     let failure = parsed(&["bogus", "plain"].map(String::from)).unwrap_err();
     assert_eq!(failure.status(), 1);
-    assert_eq!(failure.to_string(), "unknown command 'bogus'; see 'orbd help'");
+    assert_eq!(
+        failure.to_string(),
+        "unknown command 'bogus'; see 'orbd help'"
+    );
     let failure = parsed(&["feature", "bogus"].map(String::from)).unwrap_err();
-    assert_eq!(failure.to_string(), "unknown command 'bogus'; see 'orbd help'");
+    assert_eq!(
+        failure.to_string(),
+        "unknown command 'bogus'; see 'orbd help'"
+    );
     let failure = parsed(&["feature"].map(String::from)).unwrap_err();
     assert_eq!(failure.status(), 1);
 }
 
 #[test]
 fn help_and_version_are_printed() {
-    for line in [&["--help"][..], &["help"], &[], &["help", "snap", "ls"], &["create", "-h"]] {
+    for line in [
+        &["--help"][..],
+        &["help"],
+        &[],
+        &["help", "snap", "ls"],
+        &["create", "-h"],
+    ] {
         let args: Vec<String> = line.iter().map(ToString::to_string).collect();
         let Ok(Request::Print(text)) = parsed(&args) else {
             panic!("{line:?}");

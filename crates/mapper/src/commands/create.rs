@@ -151,7 +151,10 @@ pub(crate) fn create_failure(what: &str, error: CreateError) -> Failure {
 /// than one of this.
 pub(crate) async fn discard_new(pool: &Pool, name: &str) {
     if let Err(error) = rbd::remove(pool, name, |_| {}).await {
-        eprintln!("orbd: {}", Failure::rbd(format_args!("cannot remove {name} again"), &error));
+        eprintln!(
+            "orbd: {}",
+            Failure::rbd(format_args!("cannot remove {name} again"), &error)
+        );
     }
 }
 
@@ -219,8 +222,18 @@ mod tests {
         let cases = Recording::load("create");
         let made: serde_json::Value =
             serde_json::from_str(&Recording::find(&cases, "info of it").stdout).unwrap();
-        assert_eq!(Some(u64::from(nearest_order(3 << 20))), made["order"].as_u64());
-        for (size, order) in [(1 << 22, 22), (0, 0), (1, 0), (4096, 12), (5792, 12), (5793, 13)] {
+        assert_eq!(
+            Some(u64::from(nearest_order(3 << 20))),
+            made["order"].as_u64()
+        );
+        for (size, order) in [
+            (1 << 22, 22),
+            (0, 0),
+            (1, 0),
+            (4096, 12),
+            (5792, 12),
+            (5793, 13),
+        ] {
             assert_eq!(nearest_order(size), order, "{size}");
         }
         assert_eq!(nearest_order(u64::MAX), 64);

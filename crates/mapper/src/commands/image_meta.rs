@@ -125,7 +125,10 @@ mod tests {
                 vec![("conf_rbd_cache", "false"), long, ("n", "12")],
             ),
             ("image-meta list single", vec![("k", "v")]),
-            ("image-meta list escapes", vec![("k", "v<&>\"'/\\\u{1}\u{7f}\t\nx")]),
+            (
+                "image-meta list escapes",
+                vec![("k", "v<&>\"'/\\\u{1}\u{7f}\t\nx")],
+            ),
         ] {
             let pairs = Pairs(
                 pairs

@@ -35,7 +35,9 @@ pub(crate) async fn run(args: Import, session: &Session) -> Outcome {
     let import = Transfer {
         pool: &pool,
         name: &location.image,
-        sparse_bytes: sparse_bytes.filter(|size| *size > 0).unwrap_or(SPARSE_BYTES),
+        sparse_bytes: sparse_bytes
+            .filter(|size| *size > 0)
+            .unwrap_or(SPARSE_BYTES),
     };
     let imported = import.run(&plan, source, &mut progress).await;
     progress.end(imported)
@@ -134,9 +136,7 @@ impl Source {
             let is_end = len < want;
             left -= len as u64;
             if (len > 0 || read.is_err())
-                && chunks
-                    .blocking_send(read.map(|_| buffer.freeze()))
-                    .is_err()
+                && chunks.blocking_send(read.map(|_| buffer.freeze())).is_err()
             {
                 return;
             }
@@ -215,7 +215,10 @@ impl Transfer<'_> {
         }
         writes.try_collect::<()>().await.map_err(failed)?;
         if let Err(error) = reader.await {
-            return Err(Failure::plain(Errno::EIO, format_args!("import failed: {error}")));
+            return Err(Failure::plain(
+                Errno::EIO,
+                format_args!("import failed: {error}"),
+            ));
         }
         match len {
             Some(len) if offset < len => Err(Failure::plain(
@@ -231,7 +234,12 @@ impl Transfer<'_> {
 }
 
 /// Writes what is not zeros.
-async fn write_sparse(image: &Image, start: u64, data: Bytes, sparse_bytes: u64) -> rbd::Result<()> {
+async fn write_sparse(
+    image: &Image,
+    start: u64,
+    data: Bytes,
+    sparse_bytes: u64,
+) -> rbd::Result<()> {
     for (offset, run) in runs(&data, sparse_bytes) {
         image.write(start + offset, run).await?;
     }
@@ -284,7 +292,11 @@ mod tests {
     fn blocks_of_zeros_are_left_out_and_neighbours_are_one() {
         assert_eq!(
             shown(b"\0\0ab\0\0c\0\0\0\0\0d", 2),
-            [(2, b"ab".to_vec()), (6, b"c\0".to_vec()), (12, b"d".to_vec())]
+            [
+                (2, b"ab".to_vec()),
+                (6, b"c\0".to_vec()),
+                (12, b"d".to_vec())
+            ]
         );
         assert_eq!(shown(b"a\0b\0", 2), [(0, b"a\0b\0".to_vec())]);
         assert_eq!(shown(b"\0\0\0", 2), []);

@@ -133,12 +133,10 @@ impl ImageInfo {
                 .map(|snap| snap.protection != Protection::Unprotected),
             snapshot_limit: snapshot_limit(image).await?,
             parent: ParentInfo::gather(image).await?,
-            striping: features
-                .contains(Features::STRIPING)
-                .then(|| Striping {
-                    unit_bytes: layout.stripe_unit(),
-                    count: layout.stripe_count(),
-                }),
+            striping: features.contains(Features::STRIPING).then(|| Striping {
+                unit_bytes: layout.stripe_unit(),
+                count: layout.stripe_count(),
+            }),
             journal: features
                 .contains(Features::JOURNALING)
                 .then(|| header.id.clone()),
@@ -233,7 +231,8 @@ async fn group_name(pool: &Pool, group: &GroupSpec) -> rbd::Result<String> {
         .pool_by_id(group.pool)
         .await?
         .in_namespace(pool.namespace());
-    let operation = Operation::new().call("rbd", "dir_get_name", &Writer::encode(group.id.as_str()));
+    let operation =
+        Operation::new().call("rbd", "dir_get_name", &Writer::encode(group.id.as_str()));
     let name = match home.execute(DIRECTORY, operation).await {
         Ok(reply) => reply
             .decode(0, "dir_get_name")
@@ -273,7 +272,10 @@ impl ParentInfo {
             // What is in the trash is in no directory and goes by its id.
             is_in_trash: origin.name() == spec.image_id,
             id: spec.image_id,
-            snapshot: origin.snap().map(|snap| snap.name.clone()).unwrap_or_default(),
+            snapshot: origin
+                .snap()
+                .map(|snap| snap.name.clone())
+                .unwrap_or_default(),
             overlap_bytes: parent.overlap,
         }))
     }
@@ -530,7 +532,11 @@ mod tests {
         info.size_bytes = 0;
         info.objects = 0;
         assert_eq!(
-            render(&info, Style::recorded(""), &Clock::in_zone("America/New_York")),
+            render(
+                &info,
+                Style::recorded(""),
+                &Clock::in_zone("America/New_York")
+            ),
             recording.stdout
         );
     }

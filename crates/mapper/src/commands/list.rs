@@ -132,10 +132,7 @@ impl Parent {
             "" => String::new(),
             namespace => format!("{namespace}/"),
         };
-        format!(
-            "{}/{namespace}{}@{}",
-            self.pool, self.image, self.snapshot
-        )
+        format!("{}/{namespace}{}@{}", self.pool, self.image, self.snapshot)
     }
 
     fn value(&self) -> Value {
@@ -284,7 +281,11 @@ mod tests {
     use crate::output::{Style, render};
     use crate::recording::Recording;
 
-    fn check(cases: &[Recording], case: &str, report: impl Fn(&Recording) -> Box<dyn ReportObject>) {
+    fn check(
+        cases: &[Recording],
+        case: &str,
+        report: impl Fn(&Recording) -> Box<dyn ReportObject>,
+    ) {
         for (suffix, recording) in Recording::formats(cases, case) {
             let rendered = report(recording).render(Style::recorded(suffix));
             assert_eq!(rendered, recording.stdout, "{case}{suffix}");

@@ -65,7 +65,12 @@ mod tests {
             match resolve(args) {
                 Err(failure) => {
                     assert_eq!(failure.status(), case.code, "{:?}", case.args);
-                    let words = case.stderr.trim_start_matches("rbd: ").lines().next().unwrap();
+                    let words = case
+                        .stderr
+                        .trim_start_matches("rbd: ")
+                        .lines()
+                        .next()
+                        .unwrap();
                     assert!(failure.to_string().starts_with(words), "{failure}");
                 }
                 Ok(_) => assert_ne!(case.code, 22, "{:?}", case.args),

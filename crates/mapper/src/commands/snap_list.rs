@@ -160,7 +160,11 @@ mod tests {
         for (case, is_all) in [("snap ls", false), ("snap ls all", true)] {
             for (suffix, recording) in Recording::formats(&cases, case) {
                 assert_eq!(
-                    render(&snapshots(recording, is_all), Style::recorded(suffix), &clock),
+                    render(
+                        &snapshots(recording, is_all),
+                        Style::recorded(suffix),
+                        &clock
+                    ),
                     recording.stdout,
                     "{case}{suffix}"
                 );
@@ -171,7 +175,10 @@ mod tests {
                 snapshots: Vec::new(),
                 is_all: false,
             };
-            assert_eq!(render(&none, Style::recorded(suffix), &clock), recording.stdout);
+            assert_eq!(
+                render(&none, Style::recorded(suffix), &clock),
+                recording.stdout
+            );
         }
     }
 }

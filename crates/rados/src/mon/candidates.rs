@@ -23,10 +23,16 @@ pub(super) fn of_config(config: &Config) -> Result<Vec<Monitor>, ConfigError> {
         .map(|monitor| {
             let mut places = Vec::new();
             for candidate in monitor.candidates {
-                let v2 = Candidate { protocol: Protocol::V2, ..candidate.clone() };
+                let v2 = Candidate {
+                    protocol: Protocol::V2,
+                    ..candidate.clone()
+                };
                 // Where v1 is expected v2 may be spoken, and a monitor with a v1 address has a v2
                 // address as well, unless it was told not to.
-                let default = Candidate { port: DEFAULT_PORT, ..v2.clone() };
+                let default = Candidate {
+                    port: DEFAULT_PORT,
+                    ..v2.clone()
+                };
                 let also = (candidate.protocol == Protocol::V1).then_some(default);
                 for place in [v2].into_iter().chain(also) {
                     if !places.contains(&place) {

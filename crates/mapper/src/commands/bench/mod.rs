@@ -114,10 +114,14 @@ impl Plan {
             return Err(Failure::invalid("--io-size should be less than 4G"));
         }
         if plan.threads == 0 {
-            return Err(Failure::invalid("--io-threads should be greater than zero."));
+            return Err(Failure::invalid(
+                "--io-threads should be greater than zero.",
+            ));
         }
         if plan.read_percent > 100 {
-            return Err(Failure::invalid("--rw-mix-read should not be larger than 100."));
+            return Err(Failure::invalid(
+                "--rw-mix-read should not be larger than 100.",
+            ));
         }
         Ok(plan)
     }
