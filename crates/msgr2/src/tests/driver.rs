@@ -14,7 +14,7 @@ use crate::driver::{Handler, Link, accept, connect};
 use crate::frame::keepalive::Keepalive;
 
 /// Long enough to be over only if something hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Channel(UnboundedSender<Result<Message, Error>>);
 
@@ -43,6 +43,16 @@ async fn next(inbox: &mut Inbox) -> Message {
 async fn closed(inbox: &mut Inbox) -> Error {
     let next = tokio::time::timeout(PATIENCE, inbox.recv()).await;
     next.unwrap().unwrap().unwrap_err()
+}
+
+/// Lets the other tasks run until something is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
 async fn listener() -> (TcpListener, EntityAddr) {
@@ -193,9 +203,7 @@ async fn signs_of_life_are_given() {
     // The answer to the message comes after the sign of life.
     client.send(message(1)).unwrap();
     next(&mut at_server).await;
-    while client.last_keepalive_ack().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until(|| client.last_keepalive_ack().is_some()).await;
     assert_eq!(client.last_keepalive_ack(), Some(stamp));
     assert!(client.last_heard() >= heard);
     drop(server);
@@ -224,9 +232,7 @@ async fn a_session_goes_on_over_another_connection() {
         ends(ConnectionMode::CRC, lossless()).await;
     client.send(message(1)).unwrap();
     assert_eq!(next(&mut at_server).await.tid, Tid(1));
-    while client.unacknowledged_bytes() > 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| client.unacknowledged_bytes() == 0).await;
     let server = server.close().await.unwrap();
     let mut session = client.close().await.unwrap();
     assert_eq!(session.unacknowledged().len(), 0);
