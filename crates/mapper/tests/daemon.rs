@@ -193,7 +193,11 @@ async fn a_mapping_outlives_the_command() {
     mount(&device, mount_point.path(), &options).await.unwrap();
     std::fs::write(mount_point.path().join("hello"), "ceph").unwrap();
     let busy = mapping.stop(false, Duration::from_millis(500)).await;
-    assert!(matches!(busy, Err(Error::TimedOut { .. })), "{busy:?}");
+    assert!(matches!(busy, Err(Error::Busy { .. })), "{busy:?}");
+    // Nor is it given up when a signal comes from somewhere else.
+    let pid = rustix::process::Pid::from_raw(mapping.process.pid()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    std::fs::write(mount_point.path().join("hello"), "again").unwrap();
     assert!(mapping.is_alive());
     unmount(mount_point.path(), LIMIT).await.unwrap();
     mapping.stop(false, LIMIT).await.unwrap();
