@@ -114,6 +114,22 @@ async fn start(behaviour: &str, directory: &Path, limit: Duration) -> mapper::Re
     spawn(&[INTERNAL], &orders, Some(&log), limit).await
 }
 
+/// Sees to it that no daemon survives a test that fails.
+struct Reaper(PathBuf);
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        let mappings = Registry::open(Some(self.0.clone())).and_then(|registry| registry.list());
+        for mapping in mappings.unwrap_or_default() {
+            if mapping.is_alive()
+                && let Some(pid) = rustix::process::Pid::from_raw(mapping.process.pid())
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
 async fn failures_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     for (behaviour, code, words) in [
@@ -139,6 +155,7 @@ async fn a_silent_daemon_is_killed() {
 
 async fn a_mapping_outlives_the_command() {
     let dir = tempfile::tempdir().unwrap();
+    let _reaper = Reaper(dir.path().to_owned());
     let device = start("serve", dir.path(), LIMIT).await.unwrap();
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry
@@ -208,6 +225,7 @@ async fn a_mapping_outlives_the_command() {
 
 async fn a_killed_daemon_leaves_a_stale_mapping() {
     let dir = tempfile::tempdir().unwrap();
+    let _reaper = Reaper(dir.path().to_owned());
     let device = start("serve", dir.path(), LIMIT).await.unwrap();
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
