@@ -83,6 +83,14 @@ pub enum Error {
         /// As what; none if it is not ready yet.
         device: Option<PathBuf>,
     },
+    /// The daemon could not do what it was started for.
+    #[error("{message}")]
+    Daemon {
+        /// What to exit with.
+        exit_code: u8,
+        /// What it said.
+        message: String,
+    },
     /// Something took longer than it may.
     #[error("{action} took longer than {limit:?}")]
     TimedOut {

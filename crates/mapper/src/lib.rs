@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod blocking;
+pub mod daemon;
 pub mod device;
 mod error;
 pub mod fuse;

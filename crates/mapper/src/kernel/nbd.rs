@@ -96,7 +96,13 @@ impl DeviceBackend for NbdBackend {
         // If this fails, the kernel's ends are dropped here, which ends the connections.
         let index = driver.connect(&connect).await?;
         let name = format!("nbd{index}");
-        let path = block::node(&name)?;
+        let path = match block::node(&name) {
+            Ok(path) => path,
+            Err(error) => {
+                driver.disconnect(index).await?;
+                return Err(error);
+            }
+        };
         block::tune_queue(&name, limits);
         debug!(path = %path.display(), "attached");
         Ok(NbdAttachment {

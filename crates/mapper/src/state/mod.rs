@@ -21,8 +21,9 @@ use tracing::warn;
 
 pub use process::ProcessId;
 
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
-use crate::kernel::DeviceType;
+use crate::kernel::{DeviceType, block};
 
 /// What a mapping is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,14 +92,23 @@ impl Mapping {
     /// **Cancellation:** the daemon goes nevertheless.
     ///
     /// # Errors
-    /// If it may not be asked, or if it is still there after `limit`: its device is in use, or cannot be written back.
+    /// If the device is in use, unless by force; if the daemon may not be asked; or if it is still there after `limit`,
+    /// because the device cannot be written back.
     pub async fn stop(&self, is_forced: bool, limit: Duration) -> Result<()> {
-        let signal = if is_forced {
-            Signal::QUIT
-        } else {
-            Signal::TERM
-        };
-        self.process.stop(signal, limit).await
+        if is_forced {
+            return self.process.stop(Signal::QUIT, limit).await;
+        }
+        if let Some(device) = self.device.clone()
+            && self.is_alive()
+        {
+            // The daemon would find out as well, but has nobody to tell.
+            let action = "looking whether the device is in use";
+            let ours = blocking(action, move || block::open_exclusively(&device));
+            tokio::time::timeout(limit, ours)
+                .await
+                .map_err(|_| Error::TimedOut { action, limit })??;
+        }
+        self.process.stop(Signal::TERM, limit).await
     }
 }
 
