@@ -24,8 +24,9 @@ impl Image {
     /// Gives back the space of `len` bytes at `offset`, as far as that is worth while.
     ///
     /// As with librbd, the range is cut object by object to whole granules of 64 KiB (of the object
-    /// size, if that is less): those read as zeros afterwards. The rest of the range keeps what it
-    /// holds. Where zeros are wanted, use [`write_zeroes`](Self::write_zeroes).
+    /// size, if that is less, and then the tail of an object counts as one): those read as zeros
+    /// afterwards. The rest of the range keeps what it holds. Where zeros are wanted, use
+    /// [`write_zeroes`](Self::write_zeroes).
     ///
     /// # Errors
     /// As [`write`](Self::write).
