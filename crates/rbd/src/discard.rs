@@ -64,7 +64,7 @@ impl Image {
         len: u64,
         operation: impl Fn(ObjectRange) -> Option<Operation> + Send,
     ) -> Result<()> {
-        let info = self.info();
+        let info = self.current_info().await?;
         self.check_data_writable(&info)?;
         self.check_bounds(offset, len, info.size_bytes)?;
         let _submitted = self.writes().submit();

@@ -194,3 +194,50 @@ async fn many_snapshots_are_listed_as_upstream_does() {
     assert_eq!(ours, theirs);
     assert_eq!(ours.len(), 19);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_image_follows_what_others_do() {
+    let pool = pool().await;
+    rbd::create(&pool, "followed", &plain_options(8 << 20))
+        .await
+        .unwrap();
+    let options = OpenOptions {
+        watch: true,
+        ..OpenOptions::default()
+    };
+    let image = Image::open(&pool, "followed", options).await.unwrap();
+    let mut random = Random::new(41);
+    let first = random.bytes(8 << 20);
+    image.write(0, first.clone()).await.unwrap();
+    rbd(&["snap", "create", "--no-progress", "rbd/followed@s"]);
+    let second = random.bytes(8 << 20);
+    image.write(0, second.clone()).await.unwrap();
+    assert_same("snapshot", &export("rbd/followed@s"), &first);
+    assert_same("head", &export("rbd/followed"), &second);
+
+    rbd(&["resize", "--no-progress", "--size", "12M", "rbd/followed"]);
+    image.write(11 << 20, first.slice(..1 << 20)).await.unwrap();
+    assert_eq!(image.size_bytes(), 12 << 20);
+    rbd(&[
+        "resize",
+        "--no-progress",
+        "--allow-shrink",
+        "--size",
+        "4M",
+        "rbd/followed",
+    ]);
+    let error = image.read(0, 12 << 20).await.unwrap_err();
+    assert!(
+        matches!(error, Error::OutOfBounds { size, .. } if size == 4 << 20),
+        "{error:?}"
+    );
+
+    // Upstream sees us, but we do not count ourselves.
+    let told = rbd_json(&["status", "rbd/followed"]);
+    let own = pool.cluster().global_id().0;
+    assert_eq!(told["watchers"][0]["client"], own);
+    assert_eq!(image.watchers().await.unwrap(), []);
+    image.close().await.unwrap();
+    let told = rbd_json(&["status", "rbd/followed"]);
+    assert_eq!(told["watchers"], serde_json::json!([]));
+}
