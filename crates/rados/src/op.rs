@@ -596,6 +596,10 @@ impl SparseRead {
     pub fn parse(answer: &Bytes) -> denc::Result<Self> {
         let mut reader = Reader::new("sparse read", answer);
         let extents: Vec<(u64, u64)> = reader.get()?;
+        if extents.is_empty() && reader.is_empty() {
+            // Behind the end of an object of an erasure-coded pool, the contents are left out.
+            return Ok(Self::default());
+        }
         let data = answer.slice_ref(reader.blob()?);
         let mut total = 0u64;
         let mut end = 0u64;
@@ -657,6 +661,12 @@ mod tests {
         };
         assert_eq!(answer(&[(4, 2), (9, 1)], b"abc").unwrap().data, "abc");
         assert!(answer(&[(4, 2)], b"abc").is_err());
+        let without_contents = Bytes::from_static(&[0; 4]);
+        assert_eq!(
+            SparseRead::parse(&without_contents).unwrap(),
+            SparseRead::default()
+        );
+        assert!(SparseRead::parse(&Bytes::from_static(&[0; 3])).is_err());
         assert!(answer(&[(4, 2), (5, 1)], b"abc").is_err());
         assert!(answer(&[(u64::MAX, 2)], b"ab").is_err());
     }

@@ -124,7 +124,7 @@ pub async fn create(pool: &Pool, name: &str, options: &CreateOptions) -> Result<
     if features.contains(Features::OBJECT_MAP) && objects > header::MAX_OBJECT_MAP_OBJECTS {
         return Err(invalid(InvalidOptions::TooManyObjects { objects }));
     }
-    pool_check::check(pool, options.data_pool.as_ref())?;
+    pool_check::check(pool, options.data_pool.as_ref()).await?;
     directory::check_namespace(pool).await?;
     directory::check_name_is_free(pool, name).await?;
     let plan = Plan {
@@ -180,20 +180,23 @@ impl Plan<'_> {
             object_prefix: &prefix,
             data_pool,
         };
-        let mut operation = header::create(Operation::new().create_exclusive(), &new);
-        if !self.layout.is_plain() {
-            operation = header::set_stripe_unit_count(
-                operation,
-                self.layout.stripe_unit(),
-                self.layout.stripe_count(),
-            );
-        }
+        let operation = header::create(Operation::new().create_exclusive(), &new);
         self.pool.execute(&object, operation).await?;
-        let made = self.make_object_map().await;
+        let made = self.complete_header(&object).await;
         if made.is_err() {
             self.undo(&object, Operation::new().delete()).await;
         }
         made
+    }
+
+    async fn complete_header(&self, object: &str) -> Result<()> {
+        if !self.layout.is_plain() {
+            // Not in one operation with the step before: it would not see the features yet.
+            let (unit, count) = (self.layout.stripe_unit(), self.layout.stripe_count());
+            let operation = header::set_stripe_unit_count(Operation::new(), unit, count);
+            self.pool.execute(object, operation).await?;
+        }
+        self.make_object_map().await
     }
 
     async fn make_object_map(&self) -> Result<()> {

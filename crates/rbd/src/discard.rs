@@ -24,8 +24,9 @@ impl Image {
     /// Gives back the space of `len` bytes at `offset`, as far as that is worth while.
     ///
     /// As with librbd, the range is cut object by object to whole granules of 64 KiB (of the object
-    /// size, if that is less): those read as zeros afterwards. The rest of the range keeps what it
-    /// holds. Where zeros are wanted, use [`write_zeroes`](Self::write_zeroes).
+    /// size, if that is less, and then the tail of an object counts as one): those read as zeros
+    /// afterwards. The rest of the range keeps what it holds. Where zeros are wanted, use
+    /// [`write_zeroes`](Self::write_zeroes).
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -63,7 +64,7 @@ impl Image {
         len: u64,
         operation: impl Fn(ObjectRange) -> Option<Operation> + Send,
     ) -> Result<()> {
-        let info = self.info();
+        let info = self.current_info().await?;
         self.check_data_writable(&info)?;
         self.check_bounds(offset, len, info.size_bytes)?;
         let _submitted = self.writes().submit();

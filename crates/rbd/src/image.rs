@@ -6,6 +6,7 @@ use denc::{SnapId, UTime};
 use rados::Pool;
 use tokio::sync::Mutex;
 
+use crate::follow::Follower;
 use crate::in_flight::InFlight;
 use crate::object_names::DataObject;
 use crate::spec::full_name;
@@ -24,13 +25,17 @@ pub struct OpenOptions {
     /// Open even what cannot be read or written, clones for example, to look at the header or to
     /// change it. Reading and writing then fail with the error that opening would have failed with.
     pub header_only: bool,
+    /// Be seen as a user of the image, so that it is not removed meanwhile, and follow what others
+    /// change about it: before anything is read or written after such a change, the header is read
+    /// again. Takes the right to write to the header. End it with [`Image::close`].
+    pub watch: bool,
 }
 
 /// An open image, or a snapshot of one. Cheap to clone; all clones are the same open image.
 ///
-/// What the header says is read when it is opened, and again by [`refresh`](Self::refresh): sizes
-/// and snapshots changed by others in between are not noticed by themselves. Above all, a write
-/// preserves the snapshots that were known at the last refresh.
+/// What the header says is read when it is opened, and again by [`refresh`](Self::refresh). Unless it
+/// is open with [`watch`](OpenOptions::watch), sizes and snapshots changed by others in between are
+/// not noticed. Above all, a write preserves the snapshots that were known at the last refresh.
 #[derive(Clone, Debug)]
 pub struct Image {
     inner: Arc<Inner>,
@@ -52,6 +57,8 @@ struct Inner {
     block_name_prefix: String,
     info: RwLock<Arc<ImageInfo>>,
     writes: InFlight,
+    follower: Arc<Follower>,
+    watch: std::sync::Mutex<Option<rados::Watch>>,
     /// Held by what changes the header, one at a time.
     maintenance: Mutex<()>,
 }
@@ -89,6 +96,14 @@ impl Image {
         options: OpenOptions,
     ) -> Result<Self> {
         let mut full_name = full_name(pool, name);
+        let header_object = object_names::header(id);
+        let follower = Arc::new(Follower::default());
+        // Before the header is read, so that no change is missed.
+        let watch = if options.watch {
+            Some(watch(pool, &header_object, &follower, &full_name).await?)
+        } else {
+            None
+        };
         let info = ImageInfo::load(pool, id, &full_name).await?;
         let snap = options
             .snap
@@ -115,13 +130,15 @@ impl Image {
                 data_pool,
                 name: name.to_string(),
                 full_name,
-                header_object: object_names::header(id),
+                header_object,
                 options,
                 snap,
                 layout: info.layout,
                 block_name_prefix: info.block_name_prefix.clone(),
                 info: RwLock::new(Arc::new(info)),
                 writes: InFlight::default(),
+                follower,
+                watch: std::sync::Mutex::new(watch),
                 maintenance: Mutex::new(()),
             }),
         })
@@ -263,6 +280,38 @@ impl Image {
         Ok(())
     }
 
+    /// Ends the watch, after all writes submitted so far: others see at once that the image is not
+    /// used any more. Without this they do when the OSD has not heard of the watch for 30 seconds.
+    ///
+    /// The image can still be used, as one opened without [`watch`](OpenOptions::watch).
+    ///
+    /// # Errors
+    /// If the watch cannot be ended; the OSD forgets it later.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves it to the OSD to forget the watch.
+    pub async fn close(&self) -> Result<()> {
+        self.flush().await?;
+        let watch = self.inner.watch.lock();
+        let watch = watch.unwrap_or_else(PoisonError::into_inner).take();
+        match watch {
+            Some(watch) => Ok(watch.end().await?),
+            None => Ok(()),
+        }
+    }
+
+    /// What the header says, read again if others said that they changed it.
+    pub(crate) async fn current_info(&self) -> Result<Arc<ImageInfo>> {
+        if self.inner.follower.is_stale() {
+            let _turn = self.inner.maintenance.lock().await;
+            // Somebody else may have had the turn before.
+            if self.inner.follower.is_stale() {
+                self.reload().await?;
+            }
+        }
+        Ok(self.info())
+    }
+
     /// Reads the header again.
     ///
     /// # Errors
@@ -275,12 +324,14 @@ impl Image {
 
     /// As [`refresh`](Self::refresh), with `maintenance` held.
     pub(crate) async fn reload(&self) -> Result<()> {
+        let announced = self.inner.follower.announced();
         let id = self.id();
         let info = ImageInfo::load(self.pool(), &id, self.full_name()).await?;
         if let Some(snap) = self.snap() {
             info.snapshot(&SnapshotSelector::Id(snap.id), self.full_name())?;
         }
         self.set_info(info);
+        self.inner.follower.caught_up(announced);
         Ok(())
     }
 
@@ -322,4 +373,22 @@ impl Image {
             }),
         }
     }
+}
+
+async fn watch(
+    pool: &Pool,
+    header_object: &str,
+    follower: &Arc<Follower>,
+    image: &str,
+) -> Result<rados::Watch> {
+    let follower = Arc::clone(follower);
+    pool.watch(header_object, follower).await.map_err(|error| {
+        if error.errno() == rados::Errno::ENOENT {
+            Error::NoSuchImage {
+                image: image.to_string(),
+            }
+        } else {
+            error.into()
+        }
+    })
 }

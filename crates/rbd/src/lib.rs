@@ -24,6 +24,7 @@ mod directory;
 mod discard;
 mod error;
 mod features;
+mod follow;
 mod header;
 mod image;
 mod in_flight;

@@ -100,7 +100,7 @@ impl Image {
     /// # Cancellation
     /// Dropping the future gives up waiting and leaves nothing behind.
     pub async fn read(&self, offset: u64, len: u64) -> Result<ReadData> {
-        self.check_readable(&self.info())?;
+        self.check_readable(&*self.current_info().await?)?;
         self.check_bounds(offset, len, self.size_bytes())?;
         let mut extents = self.layout().extents(offset, len);
         let Some(first) = extents.next() else {
@@ -172,7 +172,7 @@ impl Image {
     /// # Cancellation
     /// As [`read`](Self::read).
     pub async fn extents(&self, offset: u64, len: u64) -> Result<Vec<Extent>> {
-        self.check_readable(&self.info())?;
+        self.check_readable(&*self.current_info().await?)?;
         self.check_bounds(offset, len, self.size_bytes())?;
         // All pieces of an object are asked about together, so whole sets of objects at a time.
         let objects: Vec<Vec<(u64, Extent)>> = stream::iter(self.layout().extents(offset, len))

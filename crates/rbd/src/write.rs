@@ -42,7 +42,7 @@ impl Image {
     }
 
     async fn write_buffers(&self, offset: u64, len: u64, data: &[Bytes]) -> Result<()> {
-        let info = self.info();
+        let info = self.current_info().await?;
         self.check_data_writable(&info)?;
         self.check_bounds(offset, len, info.size_bytes)?;
         let _submitted = self.writes().submit();

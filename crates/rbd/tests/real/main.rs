@@ -1,0 +1,14 @@
+//! Images on a real cluster, held against what upstream's `rbd` makes of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
+mod create;
+mod features;
+mod interop;
+mod lifecycle;
+mod oracle;
+mod snapshots;
+mod support;
