@@ -6,11 +6,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::args::image::ImageOptions;
 use crate::exit::{Failure, Outcome};
 
 /// Where an image is, as far as was said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Location {
     /// The pool, if one is named.
     pub(crate) pool: Option<String>,

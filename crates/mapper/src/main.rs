@@ -18,6 +18,12 @@ mod size;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let is_daemon = std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == commands::device::daemon::SUBCOMMAND);
+    if is_daemon {
+        return commands::device::daemon::run();
+    }
     exit::report(&run())
 }
 

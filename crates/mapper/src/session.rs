@@ -1,6 +1,6 @@
 //! A command's way to the cluster: the configuration, and from it, when needed, the connection.
 
-use rados::config::{Config, Environment, RbdDefaults};
+use rados::config::{Config, Environment, RbdDefaults, Timeouts};
 use rados::{Cluster, Pool};
 use rbd::{Features, Image, OpenOptions, SnapshotSelector};
 
@@ -12,6 +12,8 @@ use crate::location::Location;
 /// The configuration of a command.
 #[derive(Debug)]
 pub(crate) struct Session {
+    global: Global,
+    overrides: Overrides,
     config: Config,
 }
 
@@ -22,33 +24,47 @@ impl Session {
     /// With exit status 1, as upstream, which reads it before anything else.
     pub(crate) fn new(global: Global, overrides: Overrides) -> Outcome<Self> {
         let mut builder = Config::builder().environment(Environment::of_process());
-        if let Some(conf) = global.conf {
+        if let Some(conf) = &global.conf {
             builder = builder.conf(conf);
         }
-        if let Some(cluster) = global.cluster {
+        if let Some(cluster) = &global.cluster {
             builder = builder.cluster(cluster);
         }
-        if let Some(id) = global.id {
-            builder = builder.id(&id);
+        if let Some(id) = &global.id {
+            builder = builder.id(id);
         }
-        if let Some(name) = global.name {
+        if let Some(name) = &global.name {
             builder = builder.name(name);
         }
-        let options = [
-            ("mon_host", global.mon_host),
-            ("keyring", global.keyring),
-            ("keyfile", global.keyfile),
-        ];
-        for (name, value) in overrides.0 {
-            builder = builder.option(&name, value);
+        for (name, value) in &overrides.0 {
+            builder = builder.option(name, value);
         }
+        let options = [
+            ("mon_host", &global.mon_host),
+            ("keyring", &global.keyring),
+            ("keyfile", &global.keyfile),
+        ];
         for (name, value) in options {
             if let Some(value) = value {
                 builder = builder.option(name, value);
             }
         }
         let config = builder.load().map_err(Failure::usage)?;
-        Ok(Self { config })
+        Ok(Self {
+            global,
+            overrides,
+            config,
+        })
+    }
+
+    /// The options it was made from, for making another.
+    pub(crate) const fn options(&self) -> (&Global, &Overrides) {
+        (&self.global, &self.overrides)
+    }
+
+    /// How long to wait for whom.
+    pub(crate) fn timeouts(&self) -> Outcome<Timeouts> {
+        self.config.timeouts().map_err(Failure::invalid)
     }
 
     /// What new images look like, and the default pool.
@@ -107,7 +123,7 @@ impl Session {
 }
 
 /// Opens a pool by name.
-pub(crate) async fn open_pool(cluster: &Cluster, name: &str) -> Outcome<Pool> {
+async fn open_pool(cluster: &Cluster, name: &str) -> Outcome<Pool> {
     cluster.pool(name).await.map_err(|error| {
         let what = format!("error opening pool '{name}'");
         match error {
@@ -118,11 +134,7 @@ pub(crate) async fn open_pool(cluster: &Cluster, name: &str) -> Outcome<Pool> {
 }
 
 /// Opens an image of a pool, or the snapshot of it that is named.
-pub(crate) async fn open_image(
-    pool: &Pool,
-    location: &Location,
-    options: OpenOptions,
-) -> Outcome<Image> {
+async fn open_image(pool: &Pool, location: &Location, options: OpenOptions) -> Outcome<Image> {
     let options = OpenOptions {
         snap: location.snap.clone().map(SnapshotSelector::Name),
         ..options

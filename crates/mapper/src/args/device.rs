@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use mapper::kernel::DeviceType;
 
 use super::image::{FormatOptions, ImageOptions};
 
@@ -16,15 +17,6 @@ pub(crate) enum Device {
     Map(Map),
     /// Undo the mapping of an image.
     Unmap(Unmap),
-}
-
-/// How a device is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum DeviceType {
-    /// The kernel's NBD driver.
-    Nbd,
-    /// A file in a FUSE file system under a loop device.
-    Fuse,
 }
 
 /// `orbd device list`, `orbd showmapped`.

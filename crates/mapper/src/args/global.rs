@@ -1,7 +1,9 @@
 //! Options of every command: which cluster, and who we are there.
 
+use serde::{Deserialize, Serialize};
+
 /// Which cluster, and who we are there.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Global {
     /// Configuration files, separated by commas.

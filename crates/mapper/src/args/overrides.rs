@@ -1,10 +1,23 @@
 //! Options of the configuration given on the command line: `--rbd-default-order 20`.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::exit::Failure;
 
 /// Names, with underscores, and values, in the order in which they were typed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Overrides(pub(crate) Vec<(String, String)>);
+
+/// The names alone: a value may be a key.
+impl fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
 
 /// Names of options begin with the part of Ceph they are for.
 const PREFIXES: &[&str] = &[
@@ -52,13 +65,10 @@ pub(super) fn take(args: Vec<String>) -> Result<(Vec<String>, Overrides), Failur
             rest.push(arg);
             continue;
         };
-        let value = match value.or_else(|| args.next()) {
-            Some(value) => value,
-            None => {
-                return Err(Failure::usage(format_args!(
-                    "Option {typed} requires an argument."
-                )));
-            }
+        let Some(value) = value.or_else(|| args.next()) else {
+            return Err(Failure::usage(format_args!(
+                "Option {typed} requires an argument."
+            )));
         };
         overrides.0.push((name, value));
     }

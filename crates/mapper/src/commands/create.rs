@@ -10,7 +10,7 @@ use crate::args::create::{Create, CreationOptions};
 use crate::exit::{Failure, Outcome};
 use crate::location::{Positionals, Wanted, locate};
 use crate::progress::Progress;
-use crate::session::{Session, open_failure, open_pool};
+use crate::session::{Session, open_failure};
 
 /// Makes an image.
 pub(crate) async fn run(args: Create, session: &Session) -> Outcome {
@@ -23,7 +23,7 @@ pub(crate) async fn run(args: Create, session: &Session) -> Outcome {
     let pool = session.pool_of(&location).await?;
     plan.create(&pool, &location.image, size_bytes)
         .await
-        .map_err(|error| create_failure("create error", error))?;
+        .map_err(|error| create_failure("create error", &error))?;
     if !args.thick_provision {
         return Ok(());
     }
@@ -106,44 +106,24 @@ impl Plan {
     }
 
     /// Makes an image of `size_bytes` bytes.
-    pub(crate) async fn create(
-        &self,
-        pool: &Pool,
-        name: &str,
-        size_bytes: u64,
-    ) -> Result<(), CreateError> {
+    pub(crate) async fn create(&self, pool: &Pool, name: &str, size_bytes: u64) -> rbd::Result<()> {
         let mut options = self.options.clone();
         options.size_bytes = size_bytes;
         if let Some(name) = &self.data_pool {
-            let data_pool = open_pool(pool.cluster(), name).await;
-            options.data_pool = Some(data_pool.map_err(CreateError::DataPool)?);
+            options.data_pool = Some(pool.cluster().pool(name).await?);
         }
-        rbd::create(pool, name, &options)
-            .await
-            .map_err(CreateError::Image)
+        rbd::create(pool, name, &options).await
     }
 }
 
-/// Why an image could not be made.
-#[derive(Debug)]
-pub(crate) enum CreateError {
-    /// Its data pool cannot be opened.
-    DataPool(Failure),
-    /// Anything else.
-    Image(rbd::Error),
-}
-
 /// The failure, with upstream's exit status.
-pub(crate) fn create_failure(what: &str, error: CreateError) -> Failure {
+pub(crate) fn create_failure(what: &str, error: &rbd::Error) -> Failure {
     match error {
-        CreateError::DataPool(failure) => failure,
-        CreateError::Image(error) => match &error {
-            rbd::Error::InvalidOptions {
-                reason: InvalidOptions::ObjectSize,
-                ..
-            } => Failure::because(what, EDOM, &error),
-            _ => Failure::rbd(what, &error),
-        },
+        rbd::Error::InvalidOptions {
+            reason: InvalidOptions::ObjectSize,
+            ..
+        } => Failure::because(what, EDOM, error),
+        _ => Failure::rbd(what, error),
     }
 }
 

@@ -176,7 +176,7 @@ impl Transfer<'_> {
         let size = len.unwrap_or_else(|| plan.object_size().unwrap_or(0));
         plan.create(self.pool, self.name, size)
             .await
-            .map_err(|error| create_failure("image creation failed", error))?;
+            .map_err(|error| create_failure("image creation failed", &error))?;
         let filled = self.fill(source, len, progress).await;
         if filled.is_err() {
             discard_new(self.pool, self.name).await;

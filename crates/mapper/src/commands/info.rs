@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use denc::Writer;
-use rados::{Errno, Operation, Pool};
+use rados::{Operation, Pool};
 use rbd::{Features, GroupSpec, Image, OpenOptions, Protection, SnapshotSelector};
 
+use super::group::{group_name, group_pool};
 use crate::args::image::Info;
 use crate::exit::{Failure, Outcome};
 use crate::location::{Location, Positionals, Wanted, locate};
@@ -122,7 +122,7 @@ impl ImageInfo {
             op_features: words(image.op_features().names().collect()),
             flags: words(image.flags().names().collect()),
             group: match &header.group {
-                Some(group) => Some(group_name(image.pool(), group).await?),
+                Some(group) => Some(group_spec(image.pool(), group).await?),
                 None => None,
             },
             created: header.created.into(),
@@ -212,6 +212,16 @@ impl ImageInfo {
     }
 }
 
+/// `POOL/[NAMESPACE/]GROUP`.
+async fn group_spec(pool: &Pool, group: &GroupSpec) -> rbd::Result<String> {
+    let home = group_pool(pool, group.pool).await?;
+    let name = group_name(&home, &group.id).await?;
+    Ok(match home.namespace() {
+        "" => format!("{}/{name}", home.name()),
+        namespace => format!("{}/{namespace}/{name}", home.name()),
+    })
+}
+
 /// The most snapshots the image may have, if there is such a number.
 async fn snapshot_limit(image: &Image) -> rbd::Result<Option<u64>> {
     let operation = Operation::new().call("rbd", "snapshot_get_limit", &[]);
@@ -221,29 +231,6 @@ async fn snapshot_limit(image: &Image) -> rbd::Result<Option<u64>> {
         .decode(0, "snapshot_get_limit")
         .map_err(|source| image.pool().decode_error(&header, source))?;
     Ok((limit != u64::MAX).then_some(limit))
-}
-
-/// `POOL/[NAMESPACE/]GROUP`. Groups are listed as images are, in an object of their own.
-async fn group_name(pool: &Pool, group: &GroupSpec) -> rbd::Result<String> {
-    const DIRECTORY: &str = "rbd_group_directory";
-    let home = pool
-        .cluster()
-        .pool_by_id(group.pool)
-        .await?
-        .in_namespace(pool.namespace());
-    let operation =
-        Operation::new().call("rbd", "dir_get_name", &Writer::encode(group.id.as_str()));
-    let name = match home.execute(DIRECTORY, operation).await {
-        Ok(reply) => reply
-            .decode(0, "dir_get_name")
-            .map_err(|source| home.decode_error(DIRECTORY, source))?,
-        Err(error) if error.errno() == Errno::ENOENT => group.id.clone(),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(match home.namespace() {
-        "" => format!("{}/{name}", home.name()),
-        namespace => format!("{}/{namespace}/{name}", home.name()),
-    })
 }
 
 impl ParentInfo {

@@ -177,7 +177,7 @@ impl Entry {
             image: name.to_owned(),
             id: info.id.clone(),
             size_bytes: snapshot.size_bytes,
-            parent: snapshot.parent_overlap.and(parent.clone()),
+            parent: snapshot.parent_overlap.and_then(|_| parent.clone()),
             kind: Kind::Snapshot {
                 name: snapshot.name.clone(),
                 id: snapshot.id.0,

@@ -3,8 +3,10 @@
 
 mod bench;
 mod create;
+pub(crate) mod device;
 mod export;
 mod feature;
+mod group;
 mod image_meta;
 mod import;
 mod info;
@@ -15,6 +17,7 @@ mod resize;
 mod snap_list;
 mod status;
 
+use crate::args::device::Device;
 use crate::args::image::Snap;
 use crate::args::{Command, Invocation};
 use crate::exit::{Failure, Outcome};
@@ -22,10 +25,15 @@ use crate::session::Session;
 
 /// Carries out a command.
 pub(crate) fn run(invocation: Invocation) -> Outcome {
+    log_to_stderr();
     let session = Session::new(invocation.global, invocation.overrides)?;
     let moves_data = matches!(
         invocation.command,
-        Command::Bench(_) | Command::Export(_) | Command::Import(_) | Command::Create(_)
+        Command::Bench(_)
+            | Command::Create(_)
+            | Command::Export(_)
+            | Command::Import(_)
+            | Command::Serve(_)
     );
     runtime(moves_data)?.block_on(run_on(invocation.command, &session))
 }
@@ -34,24 +42,31 @@ async fn run_on(command: Command, session: &Session) -> Outcome {
     match command {
         Command::Bench(args) => bench::run(args, session).await,
         Command::Create(args) => create::run(args, session).await,
+        Command::Device(Device::List(args)) | Command::Showmapped(args) => device::list(args),
+        Command::Device(Device::Map(args)) | Command::Map(args) => device::map(args, session).await,
+        Command::Device(Device::Unmap(args)) | Command::Unmap(args) => {
+            device::unmap(args, session).await
+        }
         Command::Export(args) => export::run(args, session).await,
         Command::Feature(args) => feature::run(args, session).await,
         Command::ImageMeta(args) => image_meta::run(args, session).await,
         Command::Import(args) => import::run(args, session).await,
         Command::Info(args) => info::run(args, session).await,
         Command::List(args) => list::run(args, session).await,
+        Command::Mount(args) => device::mount(args, session).await,
         Command::Remove(args) => remove::run(args, session).await,
         Command::Rename(args) => rename::run(args, session).await,
         Command::Resize(args) => resize::run(args, session).await,
+        Command::Serve(args) => device::serve(args, session).await,
         Command::Snap(Snap::List(args)) => snap_list::run(args, session).await,
         Command::Status(args) => status::run(args, session).await,
-        _ => Err(Failure::plain(rados::Errno::ENOSYS, "not there yet")),
+        Command::Umount(args) => device::umount(args).await,
     }
 }
 
 /// One thread is enough for a few questions; moving data takes as many as there are processors, within
 /// reason.
-fn runtime(moves_data: bool) -> Outcome<tokio::runtime::Runtime> {
+pub(crate) fn runtime(moves_data: bool) -> Outcome<tokio::runtime::Runtime> {
     let mut builder = if moves_data {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -66,4 +81,19 @@ fn runtime(moves_data: bool) -> Outcome<tokio::runtime::Runtime> {
         .map_err(|error| Failure::io("cannot start", &error))
 }
 
+/// Prints what is logged: warnings and errors, or what `ORBD_LOG` says (`debug`, `rados=trace,warn`).
+pub(crate) fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::WARN.into())
+        .with_env_var("ORBD_LOG")
+        .from_env_lossy();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .finish();
+    // Only one can be; a second call changes nothing.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// More do not make moving data faster.
 const MAX_WORKERS: usize = 4;

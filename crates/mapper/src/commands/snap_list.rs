@@ -1,7 +1,10 @@
 //! `orbd snap ls`: the snapshots of an image.
 
-use rbd::{Protection, SnapshotNamespace};
+use std::fmt;
 
+use rbd::{Image, Protection, SnapshotNamespace};
+
+use super::group::{group_name, group_pool, group_snapshot_name};
 use super::info::open;
 use crate::args::image::SnapList;
 use crate::exit::{Failure, Outcome};
@@ -30,10 +33,16 @@ pub(crate) async fn run(args: SnapList, session: &Session) -> Outcome {
     if !args.all {
         snapshots.retain(|snapshot| snapshot.namespace == SnapshotNamespace::User);
     }
-    let report = Snapshots {
-        snapshots: snapshots.into_iter().map(SnapshotInfo::from).collect(),
+    let mut report = Snapshots {
+        snapshots: Vec::new(),
         is_all: args.all,
     };
+    for snapshot in snapshots {
+        let gathered = SnapshotInfo::gather(&image, snapshot).await;
+        report
+            .snapshots
+            .push(gathered.map_err(|error| Failure::rbd("failed to list snapshots", &error))?);
+    }
     output::print(&report, style)
 }
 
@@ -51,20 +60,104 @@ struct SnapshotInfo {
     size_bytes: u64,
     is_protected: bool,
     created: Timestamp,
-    /// What made it: `user`, `group`, `trash`, `mirror`.
-    namespace: &'static str,
+    namespace: Namespace,
 }
 
-impl From<rbd::Snapshot> for SnapshotInfo {
-    fn from(snapshot: rbd::Snapshot) -> Self {
-        Self {
+/// What made a snapshot: `user`, `group`, `trash`, `mirror`, and what more there is to say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Namespace {
+    name: &'static str,
+    detail: Detail,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Detail {
+    None,
+    /// The snapshot of a group of which this is a part.
+    Group {
+        pool: String,
+        group: String,
+        snapshot: String,
+    },
+    /// What a snapshot in the trash was called.
+    Trash {
+        original_name: String,
+    },
+}
+
+impl Namespace {
+    /// With the names behind the numbers.
+    async fn gather(image: &Image, namespace: &SnapshotNamespace) -> rbd::Result<Self> {
+        let detail = match namespace {
+            SnapshotNamespace::Group {
+                pool,
+                group_id,
+                group_snapshot_id,
+            } => {
+                let home = group_pool(image.pool(), *pool).await?;
+                Detail::Group {
+                    pool: home.name().to_owned(),
+                    group: group_name(&home, group_id).await?,
+                    snapshot: group_snapshot_name(&home, group_id, group_snapshot_id).await?,
+                }
+            }
+            SnapshotNamespace::Trash { original_name } => Detail::Trash {
+                original_name: original_name.clone(),
+            },
+            _ => Detail::None,
+        };
+        Ok(Self {
+            name: namespace.name(),
+            detail,
+        })
+    }
+
+    fn value(&self) -> Value {
+        let mut members: Vec<(&str, Value)> = vec![("type", self.name.into())];
+        match &self.detail {
+            Detail::None => {}
+            Detail::Group {
+                pool,
+                group,
+                snapshot,
+            } => {
+                members.push(("pool", pool.into()));
+                members.push(("group", group.into()));
+                members.push(("group snap", snapshot.into()));
+            }
+            Detail::Trash { original_name } => {
+                members.push(("original_name", original_name.into()));
+            }
+        }
+        Value::map(members)
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        match &self.detail {
+            Detail::None => Ok(()),
+            Detail::Group {
+                pool,
+                group,
+                snapshot,
+            } => write!(f, " ({pool}/{group}@{snapshot})"),
+            Detail::Trash { original_name } => write!(f, " ({original_name})"),
+        }
+    }
+}
+
+impl SnapshotInfo {
+    async fn gather(image: &Image, snapshot: rbd::Snapshot) -> rbd::Result<Self> {
+        Ok(Self {
             id: snapshot.id.0,
-            name: snapshot.name,
             size_bytes: snapshot.size_bytes,
             is_protected: snapshot.protection != Protection::Unprotected,
             created: snapshot.created.into(),
-            namespace: snapshot.namespace.name(),
-        }
+            namespace: Namespace::gather(image, &snapshot.namespace).await?,
+            name: snapshot.name,
+        })
     }
 }
 
@@ -93,7 +186,7 @@ impl Report for Snapshots {
                 clock.show(snapshot.created),
             ];
             if self.is_all {
-                cells.push(snapshot.namespace.to_owned());
+                cells.push(snapshot.namespace.to_string());
             }
             table.row(cells);
         }
@@ -110,8 +203,7 @@ impl Report for Snapshots {
                 ("timestamp", clock.show(snapshot.created).into()),
             ];
             if self.is_all {
-                let namespace = Value::map([("type", snapshot.namespace.into())]);
-                members.push(("namespace", namespace));
+                members.push(("namespace", snapshot.namespace.value()));
             }
             Value::map(members)
         };
@@ -142,7 +234,10 @@ mod tests {
             size_bytes: 10 << 20,
             is_protected,
             created: Timestamp(time),
-            namespace: "user",
+            namespace: Namespace {
+                name: "user",
+                detail: Detail::None,
+            },
         };
         Snapshots {
             snapshots: vec![
@@ -150,6 +245,48 @@ mod tests {
                 snapshot(5, "snap2", true, times[1]),
             ],
             is_all,
+        }
+    }
+
+    #[test]
+    fn namespaces_print_as_by_rbd() {
+        let cases = Recording::load("list");
+        let group = Namespace {
+            name: "group",
+            detail: Detail::Group {
+                pool: String::from("rbd"),
+                group: String::from("grp"),
+                snapshot: String::from("gs"),
+            },
+        };
+        let trash = Namespace {
+            name: "trash",
+            detail: Detail::Trash {
+                original_name: String::from("old"),
+            },
+        };
+        let plain = &Recording::find(&cases, "snap ls namespaces").stdout;
+        let json = &Recording::find(&cases, "snap ls namespaces json").stdout;
+        let listed: serde_json::Value = serde_json::from_str(json).unwrap();
+        for (index, namespace) in [group, trash].into_iter().enumerate() {
+            let shown = namespace.to_string();
+            assert!(plain.contains(&format!("  {shown}")), "{shown}: {plain}");
+            let snapshots = Snapshots {
+                snapshots: vec![SnapshotInfo {
+                    id: listed[index]["id"].as_u64().unwrap(),
+                    name: listed[index]["name"].as_str().unwrap().to_owned(),
+                    size_bytes: 10 << 20,
+                    is_protected: false,
+                    created: Timestamp(0),
+                    namespace,
+                }],
+                is_all: true,
+            };
+            let style = Style::recorded(" json");
+            let ours = render(&snapshots, style, &Clock::in_zone("UTC"));
+            let mut ours: serde_json::Value = serde_json::from_str(&ours).unwrap();
+            ours[0]["timestamp"] = listed[index]["timestamp"].clone();
+            assert_eq!(ours[0], listed[index]);
         }
     }
 

@@ -9,6 +9,7 @@
 //! buffer on the way.
 
 mod error;
+pub mod image;
 pub mod memory;
 
 use std::future::Future;

@@ -287,6 +287,10 @@ def lists():
     g.formats("snap ls all", "snap ls one --all", facts)
     sh("rbd snap rm --no-progress one@snap")
     g.case("snap list", "snap list one")
+    sh("rbd create --size 10 --image-feature layering ns1; rbd group create grp; rbd group image add grp ns1; rbd group snap create grp@gs; "
+       "rbd snap create --no-progress ns1@old; rbd snap protect ns1@old; rbd clone --rbd-default-clone-format 2 ns1@old ns2; "
+       "rbd snap unprotect ns1@old; rbd snap rm --no-progress ns1@old")
+    g.formats("snap ls namespaces", "snap ls --all ns1")
     g.case("snap ls missing image", "snap ls nosuch")
     g.case("snap ls with snapshot", "snap ls one@snap")
     g.case("snap ls no image", "snap ls")

@@ -179,8 +179,9 @@ mod tests {
                 writes,
                 io_bytes,
             };
+            // Upstream's clock ticks in milliseconds.
             #[expect(clippy::cast_precision_loss, reason = "test numbers are small")]
-            let elapsed = Duration::from_secs_f64(ops as f64 / rate);
+            let elapsed = Duration::from_secs_f64((ops as f64 / rate * 1e3).round() / 1e3);
             assert_eq!(
                 Summary::new(&counts, elapsed).render(io_type),
                 recorded[start..],
