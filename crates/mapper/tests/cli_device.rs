@@ -1,0 +1,272 @@
+//! `orbd serve`, `map` and `mount` on a real cluster: what goes through the device is found by `rbd`.
+//!
+//! Needs the packages that `minicluster` starts clusters from, `qemu-img`, and for devices root, `/dev/fuse` and
+//! `/dev/loop-control`.
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use minicluster::{Cluster, Store};
+use tempfile::TempDir;
+
+/// A cluster with the pool `rbd`, and a directory for all that the commands leave behind.
+struct Place {
+    cluster: Cluster,
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let cluster = Cluster::builder()
+            .mons(1)
+            .osds(1)
+            .mgr(false)
+            .store(Store::Memstore)
+            .start()
+            .unwrap();
+        cluster.create_pool("rbd", 8).unwrap();
+        Self {
+            cluster,
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory
+            .path()
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orbd"));
+        command
+            .args(args)
+            .env("CEPH_CONF", self.cluster.conf_path())
+            .env("ORBD_RUN_DIR", self.directory.path().join("run"));
+        for name in ["CEPH_ARGS", "CEPH_KEYRING", "CEPH_KEY"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs a command that must work, and gives what it printed.
+    fn works(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail, and gives its status and what it said.
+    fn fails(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        assert!(!output.status.success(), "{args:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().unwrap(), said)
+    }
+}
+
+/// A child that does not outlive the test.
+struct Server(Child);
+
+impl Server {
+    fn start(mut command: Command) -> (Self, String) {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut address = String::new();
+        let stdout = child.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut address).unwrap();
+        (Self(child), address.trim_end().to_owned())
+    }
+
+    /// Ends it as an operator would.
+    fn stop(mut self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn tool(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn contents(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|index| u8::try_from((index / 3 + index / 4096) % 256).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_clients_write_is_in_the_image() {
+    let place = Place::new();
+    let source = contents(12 << 20);
+    std::fs::write(place.path("source"), &source).unwrap();
+    place.works(&["create", "--size", "12", "--object-size", "1M", "a"]);
+    let socket = place.path("socket");
+    let (server, address) = Server::start(place.command(&["serve", "a", "--socket", &socket]));
+    assert_eq!(address, format!("nbd+unix:///?socket={socket}"));
+    let written = [
+        "convert",
+        "-n",
+        "-f",
+        "raw",
+        "-O",
+        "raw",
+        &place.path("source"),
+        &address,
+    ];
+    tool("qemu-img", &written);
+    let (second, tcp) =
+        Server::start(place.command(&["serve", "a", "--tcp", "127.0.0.1:0", "--read-only"]));
+    tool(
+        "qemu-img",
+        &[
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "raw",
+            &tcp,
+            &place.path("read"),
+        ],
+    );
+    assert!(std::fs::read(place.path("read")).unwrap() == source);
+    server.stop();
+    second.stop();
+    assert!(!Path::new(&socket).exists());
+    place
+        .cluster
+        .rbd(&["export", "--no-progress", "a", &place.path("exported")])
+        .unwrap();
+    assert!(std::fs::read(place.path("exported")).unwrap() == source);
+    place.cluster.destroy().unwrap();
+}
+
+#[test]
+fn images_that_must_not_be_written_are_served_for_reading_only() {
+    let place = Place::new();
+    place
+        .cluster
+        .rbd(&[
+            "create",
+            "--size",
+            "4",
+            "--image-feature",
+            "layering,exclusive-lock",
+            "locked",
+        ])
+        .unwrap();
+    let socket = place.path("socket");
+    let (status, said) = place.fails(&["serve", "locked", "--socket", &socket]);
+    assert_eq!(status, 30, "{said}");
+    assert!(
+        said.contains("feature disable rbd/locked exclusive-lock"),
+        "{said}"
+    );
+    assert!(said.contains("--read-only"), "{said}");
+    let (server, address) =
+        Server::start(place.command(&["serve", "locked", "--socket", &socket, "--read-only"]));
+    let info = tool(
+        "qemu-img",
+        &["info", "--output", "json", "-f", "raw", &address],
+    );
+    assert!(info.contains("\"virtual-size\": 4194304"), "{info}");
+    server.stop();
+    place.cluster.destroy().unwrap();
+}
+
+#[test]
+fn an_image_becomes_a_file_system_and_keeps_its_files() {
+    let place = Place::new();
+    place.works(&["create", "--size", "64", "disk"]);
+    let directory = place.path("mnt");
+    std::fs::create_dir(&directory).unwrap();
+    let mount = ["mount", "--device-type", "fuse", "disk", &directory];
+    let mounted = place.works(&mount);
+    assert!(
+        mounted.ends_with(&format!(" on {directory} type ext4 (new)\n")),
+        "{mounted}"
+    );
+    std::fs::write(format!("{directory}/hello"), "hello ceph").unwrap();
+
+    let listed = place.works(&["device", "list", "--format", "json"]);
+    assert!(listed.contains("\"name\":\"disk\""), "{listed}");
+    let (status, said) = place.fails(&["map", "--device-type", "fuse", "disk"]);
+    assert_eq!(status, 16, "{said}");
+    let (status, said) = place.fails(&["unmap", "disk"]);
+    assert_eq!(status, 16, "{said}");
+    assert!(said.contains(&directory), "{said}");
+
+    place.works(&["umount", &directory]);
+    assert_eq!(place.works(&["device", "list"]), "");
+    assert!(!Path::new(&format!("{directory}/hello")).exists());
+
+    let mounted = place.works(&mount);
+    assert!(mounted.ends_with(" type ext4\n"), "{mounted}");
+    let kept = std::fs::read_to_string(format!("{directory}/hello")).unwrap();
+    assert_eq!(kept, "hello ceph");
+    place.works(&["umount", &directory]);
+    let (ours, theirs) = (place.path("ours"), place.path("theirs"));
+    place.works(&["export", "--no-progress", "disk", &ours]);
+    place
+        .cluster
+        .rbd(&["export", "--no-progress", "disk", &theirs])
+        .unwrap();
+    assert!(std::fs::read(&ours).unwrap() == std::fs::read(theirs).unwrap());
+    tool("e2fsck", &["-fn", &ours]);
+    place.cluster.destroy().unwrap();
+}
+
+#[test]
+fn a_device_goes_as_it_came() {
+    let place = Place::new();
+    place.works(&["create", "--size", "8", "disk"]);
+    let device = place.works(&["map", "--device-type", "fuse", "rbd/disk"]);
+    let device = device.trim_end();
+    assert!(device.starts_with("/dev/loop"), "{device}");
+    let source = contents(8 << 20);
+    std::fs::write(place.path("source"), &source).unwrap();
+    let (from, to) = (
+        format!("if={}", place.path("source")),
+        format!("of={device}"),
+    );
+    tool("dd", &[&from, &to, "bs=1M", "conv=fsync,notrunc"]);
+    place.works(&["unmap", device]);
+    assert_eq!(place.works(&["showmapped"]), "");
+    place
+        .cluster
+        .rbd(&["export", "--no-progress", "disk", &place.path("exported")])
+        .unwrap();
+    assert!(std::fs::read(place.path("exported")).unwrap() == source);
+    // Neither mappings nor logs are left.
+    let left: Vec<_> = std::fs::read_dir(place.path("run"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "lock")
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    let (status, said) = place.fails(&["map", "--device-type", "fuse", "nosuch"]);
+    assert_eq!(status, 2, "{said}");
+    assert!(said.starts_with("orbd: "), "{said}");
+    place.cluster.destroy().unwrap();
+}
