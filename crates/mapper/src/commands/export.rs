@@ -9,6 +9,7 @@ use rados::Errno;
 use rbd::{Image, OpenOptions, ReadData, Segment};
 use tokio::sync::mpsc;
 
+use super::sparse::{BLOCK_BYTES, runs};
 use crate::args::transfer::Export;
 use crate::exit::{Failure, Outcome};
 use crate::location::{Positionals, Wanted, locate};
@@ -116,7 +117,9 @@ impl Target {
                     for segment in chunk.segments {
                         let len = segment.len();
                         if let Segment::Data(data) = segment {
-                            file.write_all_at(&data, offset)?;
+                            for (start, run) in runs(&data, BLOCK_BYTES) {
+                                file.write_all_at(&run, offset + start)?;
+                            }
                         }
                         offset += len;
                     }

@@ -11,6 +11,7 @@ use rbd::{Image, OpenOptions};
 use tokio::sync::mpsc;
 
 use super::create::{Plan, create_failure, discard_new};
+use super::sparse::{BLOCK_BYTES, runs};
 use crate::args::image::ImageOptions;
 use crate::args::transfer::Import;
 use crate::exit::{Failure, Outcome};
@@ -35,9 +36,7 @@ pub(crate) async fn run(args: Import, session: &Session) -> Outcome {
     let import = Transfer {
         pool: &pool,
         name: &location.image,
-        sparse_bytes: sparse_bytes
-            .filter(|size| *size > 0)
-            .unwrap_or(SPARSE_BYTES),
+        sparse_bytes: sparse_bytes.filter(|size| *size > 0).unwrap_or(BLOCK_BYTES),
     };
     let imported = import.run(&plan, source, &mut progress).await;
     progress.end(imported)
@@ -246,28 +245,6 @@ async fn write_sparse(
     Ok(())
 }
 
-/// The parts of `data` that are to be written: all but the blocks of `sparse_bytes` that are all zeros.
-fn runs(data: &Bytes, sparse_bytes: u64) -> Vec<(u64, Bytes)> {
-    let block = usize::try_from(sparse_bytes).unwrap_or(usize::MAX).max(1);
-    let mut runs = Vec::new();
-    let mut run: Option<(usize, usize)> = None;
-    for (index, bytes) in data.chunks(block).enumerate() {
-        let start = index * block;
-        let end = start + bytes.len();
-        if bytes.iter().all(|byte| *byte == 0) {
-            runs.extend(run.take());
-        } else {
-            run = Some((run.map_or(start, |run| run.0), end));
-        }
-    }
-    runs.extend(run);
-    runs.into_iter()
-        .map(|(start, end)| (start as u64, data.slice(start..end)))
-        .collect()
-}
-
-/// Upstream's default.
-const SPARSE_BYTES: u64 = 4 << 10;
 /// Objects larger than this are written in parts.
 const MAX_CHUNK_BYTES: u64 = 4 << 20;
 /// Chunks being written at a time (librbd: `rbd_concurrent_management_ops`).
@@ -280,29 +257,6 @@ const EISDIR: Errno = Errno(21);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(data: &[u8], sparse: u64) -> Vec<(u64, Vec<u8>)> {
-        runs(&Bytes::copy_from_slice(data), sparse)
-            .into_iter()
-            .map(|(offset, run)| (offset, run.to_vec()))
-            .collect()
-    }
-
-    #[test]
-    fn blocks_of_zeros_are_left_out_and_neighbours_are_one() {
-        assert_eq!(
-            shown(b"\0\0ab\0\0c\0\0\0\0\0d", 2),
-            [
-                (2, b"ab".to_vec()),
-                (6, b"c\0".to_vec()),
-                (12, b"d".to_vec())
-            ]
-        );
-        assert_eq!(shown(b"a\0b\0", 2), [(0, b"a\0b\0".to_vec())]);
-        assert_eq!(shown(b"\0\0\0", 2), []);
-        assert_eq!(shown(b"", 2), []);
-        assert_eq!(shown(b"\0\0\0a", 4096), [(0, b"\0\0\0a".to_vec())]);
-    }
 
     #[test]
     fn chunks_are_full_but_for_the_last() {

@@ -15,6 +15,7 @@ mod remove;
 mod rename;
 mod resize;
 mod snap_list;
+mod sparse;
 mod status;
 
 use crate::args::device::Device;
