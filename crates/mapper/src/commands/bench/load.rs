@@ -90,11 +90,11 @@ impl Load {
         Ok(())
     }
 
-    /// Waits for what was written.
-    pub(super) async fn flush(&self) -> rbd::Result<()> {
+    /// Waits for what was written, and lets others see that the image is not used any more.
+    pub(super) async fn close(&self) -> rbd::Result<()> {
         match self.io_type {
             IoType::Read => Ok(()),
-            IoType::Write | IoType::Readwrite => self.image.flush().await,
+            IoType::Write | IoType::Readwrite => self.image.close().await,
         }
     }
 

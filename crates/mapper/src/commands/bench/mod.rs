@@ -35,6 +35,7 @@ pub(crate) async fn run(args: Bench, session: &Session) -> Outcome {
     let plan = Plan::resolve(args)?;
     let options = OpenOptions {
         read_only: plan.io_type == IoType::Read,
+        watch: plan.io_type != IoType::Read,
         ..OpenOptions::default()
     };
     let image = session.open(&plan.location, options).await?;
@@ -55,7 +56,7 @@ pub(crate) async fn run(args: Bench, session: &Session) -> Outcome {
     let load = Arc::new(Load::new(image, &plan));
     let started = Instant::now();
     measure(&load, &plan, started).await?;
-    load.flush()
+    load.close()
         .await
         .map_err(|error| Failure::rbd("bench failed: flushing", &error))?;
     print_text(&Summary::new(&load.counts(), started.elapsed()).render(plan.io_type))

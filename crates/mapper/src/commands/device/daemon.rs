@@ -113,6 +113,7 @@ impl Mapped<<DeviceType as DeviceBackend>::Attachment> {
         let session = Session::new(orders.global, orders.overrides)?;
         let options = OpenOptions {
             read_only: orders.is_read_only,
+            watch: !orders.is_read_only && orders.location.snap.is_none(),
             ..OpenOptions::default()
         };
         let image = session.open(&orders.location, options).await?;
@@ -190,8 +191,8 @@ impl Mapped<<DeviceType as DeviceBackend>::Attachment> {
         let ended =
             serve_until_stopped(&mut self.attachment, &mut self.signals, DETACH_LIMIT).await;
         tracing::info!(?ended, "no longer mapped");
-        if let Err(error) = self.device.image().flush().await {
-            tracing::error!(%error, "the last flush failed");
+        if let Err(error) = self.device.image().close().await {
+            tracing::error!(%error, "the image cannot be closed");
         }
         ended.map(drop).map_err(failed)
     }

@@ -32,6 +32,7 @@ pub(crate) async fn run(args: Serve, session: &Session) -> Outcome {
     let place = Place::resolve(args.socket, args.tcp)?;
     let options = OpenOptions {
         read_only: args.read_only,
+        watch: !args.read_only && location.snap.is_none(),
         ..OpenOptions::default()
     };
     let image = session.open(&location, options).await?;
@@ -62,7 +63,7 @@ pub(crate) async fn run(args: Serve, session: &Session) -> Outcome {
     }
     device
         .image()
-        .flush()
+        .close()
         .await
         .map_err(|error| Failure::rbd("serve failed", &error))
 }
