@@ -48,6 +48,7 @@ impl From<Output> for Outcome {
 fn orbd_command(cluster: &Cluster) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orbd"));
     command.env("CEPH_CONF", cluster.conf_path());
+    command.env("ORBD_RUN_DIR", cluster.dir().join("orbd"));
     for name in ["CEPH_ARGS", "CEPH_KEYRING", "CEPH_KEY"] {
         command.env_remove(name);
     }
@@ -256,7 +257,7 @@ fn failures_have_the_words_and_the_status_of_rbd() {
         "export a /nonexistent/x.img",
         "export a",
         "import /nonexistent/x.img x",
-        "import / x",
+        "import /tmp x",
         "bench --io-type read nosuch",
         "bench a",
         "status nosuch",
