@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use minicluster::Daemon;
+use minicluster::{Daemon, Store};
 use rados::{Notification, Operation, WatchHandler, Watchers};
 use tokio::sync::mpsc;
 
@@ -24,7 +24,7 @@ impl WatchHandler for Recorder {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_is_seen_notified_and_survives_its_osd() {
-    let cluster = support::cluster(1).start().unwrap();
+    let cluster = support::cluster(1).store(Store::Bluestore).start().unwrap();
     cluster.create_pool("data", 8).unwrap();
     let ours = support::connect(&cluster).await;
     let pool = ours.pool("data").await.unwrap();
@@ -58,8 +58,7 @@ async fn a_watch_is_seen_notified_and_survives_its_osd() {
     let payload = events.recv().await.unwrap().unwrap();
     assert!(payload.ends_with(b"hello"), "{payload:?}");
 
-    // Not killed: an OSD in memory keeps its objects only if it may say goodbye.
-    cluster.stop_daemon(Daemon::Osd(0)).unwrap();
+    cluster.kill_daemon(Daemon::Osd(0)).unwrap();
     cluster.start_daemon(Daemon::Osd(0)).unwrap();
     cluster.wait_for_osds_up(1).unwrap();
     assert_eq!(

@@ -139,7 +139,7 @@ impl Decode for EntityName {
 pub struct AuthEntityName {
     /// The kind.
     pub kind: EntityType,
-    /// The part after the dot.
+    /// The part after the dot. Empty for all of a kind: `mon.` is the monitors' shared user.
     pub id: String,
 }
 
@@ -170,7 +170,6 @@ impl FromStr for AuthEntityName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.split_once('.')
             .and_then(|(kind, id)| Some((EntityType::from_name(kind)?, id)))
-            .filter(|(_, id)| !id.is_empty())
             .map(|(kind, id)| Self {
                 kind,
                 id: id.to_string(),
@@ -209,7 +208,8 @@ mod tests {
         let name: AuthEntityName = "client.rbd.user".parse().unwrap();
         assert_eq!(name, AuthEntityName::client("rbd.user"));
         assert_eq!(name.to_string(), "client.rbd.user");
-        for wrong in ["client", "client.", "cliente.admin", ".admin", ""] {
+        assert_eq!("mon.".parse::<AuthEntityName>().unwrap().id, "");
+        for wrong in ["client", "cliente.admin", ".admin", ""] {
             assert!(wrong.parse::<AuthEntityName>().is_err(), "{wrong}");
         }
         assert_eq!(EntityName::osd(OsdId(3)).to_string(), "osd.3");

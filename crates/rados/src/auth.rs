@@ -308,7 +308,9 @@ fn retry_with_allowed_modes(
         .copied()
         .filter(|mode| refusal.allowed_modes.contains(mode))
         .collect();
-    if allowed.is_empty() || allowed == *modes {
+    // Any other result refuses the proof, which would be no better the second time.
+    let is_negotiable = refusal.result == -crate::Errno::EOPNOTSUPP.0;
+    if !is_negotiable || allowed.is_empty() || allowed == *modes {
         return Err(Box::new(Refused {
             refusal: refusal.clone(),
             offered: modes.clone(),
@@ -339,13 +341,14 @@ impl std::fmt::Display for Refused {
         if !allowed_methods.contains(method) {
             write!(
                 f,
-                "it wants authentication by {allowed_methods:?}, not {method:?}"
+                "it wants authentication by {}, not {method}",
+                list(allowed_methods)
             )
         } else if !self.offered.iter().any(|mode| allowed_modes.contains(mode)) {
+            let (allowed, offered) = (list(allowed_modes), list(&self.offered));
             write!(
                 f,
-                "it allows connections in mode {allowed_modes:?} only, not {:?}",
-                self.offered
+                "it allows {allowed} connections only, and {offered} ones are wanted"
             )
         } else {
             write!(f, "{errno}")
@@ -361,6 +364,11 @@ pub(crate) fn refusal(error: &msgr2::Error) -> Option<String> {
         msgr2::Error::BadSignature | msgr2::Error::ModeNotOffered { .. } => Some(error.to_string()),
         _ => None,
     }
+}
+
+fn list(items: &[impl std::fmt::Display]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(" or ")
 }
 
 /// Fills `bytes` from the system's random source.
