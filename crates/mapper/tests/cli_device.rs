@@ -270,3 +270,101 @@ fn a_device_goes_as_it_came() {
     assert!(said.starts_with("orbd: "), "{said}");
     place.cluster.destroy().unwrap();
 }
+
+/// The most memory a process has used so far, in KiB.
+fn peak_memory_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
+}
+
+/// Writes and verifies with `fio` at depth 32, and has `rbd export` and `nbdcopy` read the same.
+fn verify_served_image(place: &Place, create: &[&str]) {
+    place.works(&[&["create", "rbd/load", "--size", "64M"], create].concat());
+    let socket = place.path("load.sock");
+    let command = place.command(&["serve", "rbd/load", "--socket", &socket]);
+    let (server, _) = Server::start(command);
+    let uri = format!("nbd+unix:///load?socket={socket}");
+    for (pattern, block, bytes) in [
+        ("randwrite", "4k", "4m"),
+        ("randwrite", "64k", "16m"),
+        ("write", "4m", "64m"),
+    ] {
+        let job = [
+            "--name=verify".to_owned(),
+            "--ioengine=nbd".to_owned(),
+            format!("--uri={uri}"),
+            format!("--rw={pattern}"),
+            format!("--bs={block}"),
+            format!("--io_size={bytes}"),
+            "--size=64m".to_owned(),
+            "--iodepth=32".to_owned(),
+            "--verify=crc32c".to_owned(),
+            "--verify_fatal=1".to_owned(),
+            "--do_verify=1".to_owned(),
+            "--fsync=64".to_owned(),
+        ];
+        let job: Vec<&str> = job.iter().map(String::as_str).collect();
+        tool("fio", &job);
+    }
+    let peak = peak_memory_kib(server.0.id());
+    println!("{create:?}: {peak} KiB at most");
+    assert!(peak < 300 << 10, "{create:?}: {peak} KiB");
+    let (ours, theirs) = (place.path("copied"), place.path("exported"));
+    tool("nbdcopy", &[&uri, &ours]);
+    server.stop();
+    place
+        .cluster
+        .rbd(&["export", "--no-progress", "rbd/load", &theirs])
+        .unwrap();
+    assert!(
+        std::fs::read(&ours).unwrap() == std::fs::read(&theirs).unwrap(),
+        "{create:?}"
+    );
+    std::fs::remove_file(&theirs).unwrap();
+    place.works(&["rm", "--no-progress", "rbd/load"]);
+}
+
+#[test]
+fn fio_verifies_images_of_every_layout() {
+    let place = Place::new();
+    for create in [
+        &[][..],
+        &["--stripe-unit", "64K", "--stripe-count", "5"],
+        &["--object-size", "64K"],
+        &["--object-size", "32M"],
+    ] {
+        verify_served_image(&place, create);
+    }
+}
+
+#[test]
+fn fio_verifies_an_image_with_its_data_in_an_erasure_coded_pool() {
+    let cluster = Cluster::builder()
+        .mons(1)
+        .osds(3)
+        .mgr(false)
+        .store(Store::Bluestore);
+    let cluster = cluster.start().unwrap();
+    cluster.create_pool("rbd", 8).unwrap();
+    let profile = ["osd", "erasure-code-profile", "set", "small", "k=2", "m=1"];
+    cluster
+        .ceph(&[&profile[..], &["crush-failure-domain=osd"]].concat())
+        .unwrap();
+    for command in [
+        &[
+            "osd", "pool", "create", "parts", "8", "8", "erasure", "small",
+        ][..],
+        &["osd", "pool", "set", "parts", "allow_ec_overwrites", "true"],
+        &["osd", "pool", "application", "enable", "parts", "rbd"],
+    ] {
+        cluster.ceph(command).unwrap();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let place = Place { cluster, directory };
+    verify_served_image(&place, &["--data-pool", "parts"]);
+}
