@@ -22,6 +22,7 @@
 mod auth;
 mod cluster;
 pub mod config;
+mod decode_any;
 mod errno;
 mod error;
 mod features;
@@ -38,6 +39,8 @@ mod watch;
 mod watchers;
 
 pub use cluster::{Cluster, CommandOutput};
+#[doc(hidden)]
+pub use decode_any::decode_any;
 pub use errno::Errno;
 pub use error::{Attempts, Error};
 pub use listing::{ListedObject, Objects};

@@ -119,10 +119,11 @@ impl Objects {
     }
 }
 
-struct Page {
+/// A part of the list of a placement group.
+pub(crate) struct Page {
     /// Where the next page begins.
     next: HObject,
-    objects: Vec<ListedObject>,
+    pub(crate) objects: Vec<ListedObject>,
 }
 
 impl Decode for Page {

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod create;
+mod decode_any;
 mod directory;
 mod discard;
 mod error;
@@ -49,6 +50,8 @@ mod watchers;
 mod write;
 
 pub use create::{CreateOptions, create};
+#[doc(hidden)]
+pub use decode_any::decode_any;
 pub use directory::{ImageEntry, list};
 pub use discard::Zeroes;
 pub use error::{Error, InvalidOptions};

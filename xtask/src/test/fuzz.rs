@@ -23,7 +23,9 @@ pub(super) fn run() -> anyhow::Result<Outcome> {
         let mut tests = workspace::cargo();
         tests
             .args(["test", "--manifest-path"])
-            .arg(dir.join("Cargo.toml"));
+            .arg(dir.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(workspace::target_dir());
         return cargo::count(&mut tests);
     };
     let targets: Vec<&str> = list.split_whitespace().collect();
@@ -32,7 +34,8 @@ pub(super) fn run() -> anyhow::Result<Outcome> {
         // What it finds to be of interest goes to the first directory, not to the sources.
         let found = tempfile::tempdir()?;
         let mut run = fuzz();
-        run.args(["run", target]).arg(found.path());
+        run.args(["run", "--features", "libfuzzer", target])
+            .arg(found.path());
         let seeds = dir.join("corpus").join(target);
         if seeds.exists() {
             run.arg(seeds);

@@ -33,7 +33,14 @@ impl MountPoint {
     pub fn all() -> Result<Vec<Self>> {
         let path = "/proc/self/mountinfo";
         let text = std::fs::read(path).map_err(Error::path("read", path))?;
-        Ok(parse(&text))
+        Ok(Self::parse(&text))
+    }
+
+    /// Those that a text like that of `/proc/self/mountinfo` tells of. Lines that make no sense are left out.
+    pub fn parse(text: &[u8]) -> Vec<Self> {
+        text.split(|byte| *byte == b'\n')
+            .filter_map(parse_line)
+            .collect()
     }
 
     /// What is mounted at a directory; the uppermost if there are several.
@@ -62,13 +69,6 @@ impl MountPoint {
         mounts.retain(|mount| mount.device == number);
         Ok(mounts)
     }
-}
-
-/// Lines of this make no sense are left out.
-fn parse(text: &[u8]) -> Vec<MountPoint> {
-    text.split(|byte| *byte == b'\n')
-        .filter_map(parse_line)
-        .collect()
 }
 
 /// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext3 /dev/root rw`, where the seventh field may be missing or
@@ -125,7 +125,7 @@ mod tests {
             40 22 43:0 /sub /mnt/a\\040b\\134 ro,noatime - xfs /dev/nbd0 ro\n\
             41 22 0:5 / /x rw master:1 propagate_from:2 - tmpfs tmpfs rw\n\
             nonsense\n";
-        let mounts = parse(text);
+        let mounts = MountPoint::parse(text);
         assert_eq!(mounts.len(), 3);
         assert_eq!(
             mounts[1],
@@ -151,7 +151,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_panic(text: Vec<u8>) {
-            parse(&text);
+            MountPoint::parse(&text);
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Builder {
     /// What stands for the command line.
     arguments: Arguments,
     without_file: bool,
+    /// What is in the file, instead of any file.
+    text: Option<String>,
 }
 
 /// Without the options, of which one may be a key.
@@ -51,6 +53,14 @@ impl Builder {
     #[must_use]
     pub const fn without_file(mut self) -> Self {
         self.without_file = true;
+        self
+    }
+
+    /// Takes the text for that of the configuration file, and looks for none: for fuzzing.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn conf_text(mut self, text: &str) -> Self {
+        self.text = Some(text.to_string());
         self
     }
 
@@ -156,7 +166,10 @@ impl Builder {
         } else {
             usual_files(&variables.cluster, environment)
         };
-        let file = ConfFile::find(&searched)?;
+        let file = match &self.text {
+            Some(text) => Some(ConfFile::parse("ceph.conf".into(), text)?),
+            None => ConfFile::find(&searched)?,
+        };
         if file.is_none() && named.is_some() && !self.without_file {
             return Err(ConfigError::NoFile { tried: searched });
         }

@@ -14,9 +14,10 @@ use super::requests::Answer;
 use super::subscriptions::{CONFIG, MONMAP, OSDMAP};
 use super::{MonClient, State, Status};
 use crate::auth::Granted;
-use crate::monmap::MonMap;
 use crate::msg::kind;
-use crate::msg::mon::{Auth, AuthReply, MonCommandAck, MonGetVersionReply, MonSubscribe};
+use crate::msg::mon::{
+    Auth, AuthReply, MonCommandAck, MonGetVersionReply, MonMapMessage, MonSubscribe,
+};
 use crate::msg::osd::OsdMapMessage;
 
 /// What clients use towards monitors; it has no meaning in the protocol.
@@ -229,8 +230,7 @@ impl MonClient {
     }
 
     fn handle_monmap(&self, front: &Bytes) -> denc::Result<()> {
-        let mut reader = Reader::new("MMonMap", front);
-        let monmap = MonMap::decode(&mut reader.sub_blob()?)?;
+        let MonMapMessage(monmap) = MonMapMessage::decode(&mut Reader::new("MMonMap", front))?;
         if !self.messenger.check_fsid(monmap.fsid) {
             tracing::warn!(fsid = %monmap.fsid, "a monitor of another cluster is ignored");
             self.wishes.wake();

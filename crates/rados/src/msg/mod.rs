@@ -4,6 +4,8 @@
 
 pub(crate) mod mon;
 pub(crate) mod osd;
+#[cfg(test)]
+mod tests;
 
 /// Message numbers (ceph: src/msg/Message.h).
 pub(crate) mod kind {

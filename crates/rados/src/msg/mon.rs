@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use denc::{Decode, Encode, Epoch, Reader, Tid, Uuid, Writer};
 
+use crate::MonMap;
+
 /// The start of every message for one of the monitors' services: the last map epoch seen, and who
 /// forwarded it, which a client leaves blank (ceph: src/messages/PaxosServiceMessage.h).
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +57,16 @@ impl Encode for Subscription {
 impl Encode for MonSubscribe<'_> {
     fn encode(&self, writer: &mut Writer) {
         writer.put(self.what).str(self.hostname);
+    }
+}
+
+/// `MMonMap`: who the monitors are.
+#[derive(Debug)]
+pub(crate) struct MonMapMessage(pub(crate) MonMap);
+
+impl Decode for MonMapMessage {
+    fn decode(reader: &mut Reader<'_>) -> denc::Result<Self> {
+        reader.sub_blob()?.get().map(Self)
     }
 }
 

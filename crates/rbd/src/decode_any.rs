@@ -1,0 +1,38 @@
+//! A way in for fuzzing to the decoders that are private.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use denc::{Decode, UTime};
+
+use crate::header::{
+    FeatureSets, GroupReply, OptionalParent, OptionalPool, Size, SnapContextReply, SnapshotReply,
+    Striping,
+};
+use crate::{Features, Flags, LockInfo, OpFeatures, ParentSpec, Protection, SnapshotNamespace};
+
+/// Takes bytes for each of the answers of the object classes in turn.
+pub fn decode_any(bytes: &[u8]) {
+    fn decode<T: Decode>(bytes: &[u8]) {
+        let _ = T::decode_all("anything", bytes);
+    }
+    decode::<Size>(bytes);
+    decode::<FeatureSets>(bytes);
+    decode::<Striping>(bytes);
+    decode::<SnapContextReply>(bytes);
+    decode::<OptionalPool>(bytes);
+    decode::<OptionalParent>(bytes);
+    decode::<GroupReply>(bytes);
+    decode::<SnapshotReply>(bytes);
+    decode::<SnapshotNamespace>(bytes);
+    decode::<Protection>(bytes);
+    decode::<ParentSpec>(bytes);
+    decode::<LockInfo>(bytes);
+    decode::<Features>(bytes);
+    decode::<Flags>(bytes);
+    decode::<OpFeatures>(bytes);
+    decode::<UTime>(bytes);
+    decode::<Option<u64>>(bytes);
+    decode::<BTreeMap<String, String>>(bytes);
+    decode::<BTreeMap<String, Bytes>>(bytes);
+}
