@@ -307,6 +307,7 @@ fn verify_served_image(place: &Place, create: &[&str]) {
             "--verify_fatal=1".to_owned(),
             "--do_verify=1".to_owned(),
             "--fsync=64".to_owned(),
+            "--verify_state_save=0".to_owned(),
         ];
         let job: Vec<&str> = job.iter().map(String::as_str).collect();
         tool("fio", &job);
