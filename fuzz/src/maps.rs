@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use crush::{CrushMap, Input, Scratch};
+use crush::{CrushMap, Input, PlaceError, Scratch};
 use denc::Decode;
 use rados::osdmap::{HObject, Incremental, ObjectLocator, OsdMap, PgId, PgPool, ShardedPgId};
 use rados::{MonMap, SparseRead, Watchers};
@@ -25,14 +25,17 @@ pub fn crush_map(data: &[u8]) {
                 weights: &[0x1_0000; 16],
                 choose_args: map.choose_args(1),
             };
-            if let Ok(devices) = map.place(rule, &input, &mut scratch) {
-                assert!(devices.len() <= 3);
+            match map.place(rule, &input, &mut scratch) {
+                Ok(devices) => assert!(devices.len() <= 3),
+                // It took a while to find out, and once is enough.
+                Err(PlaceError::Endless(_)) => return,
+                Err(_) => {}
             }
         }
     }
 }
 
-/// Full OSD maps, and where some placement groups of some pools are.
+/// Full OSD maps, and where a placement group of some pools is.
 pub fn osd_map(data: &[u8]) {
     if let Ok(map) = OsdMap::decode_all("map", &mended(data)) {
         use_map(&map);
@@ -70,11 +73,11 @@ const BEFORE_BYTES: &[u8] = include_bytes!("../../crates/rados/testdata/osdmap/p
 const IDENTITY: Range<usize> = 2 * ENVELOPE..2 * ENVELOPE + 16;
 
 fn use_map(map: &OsdMap) {
-    for (pool, about) in map.pools().take(4) {
+    // Few, as a map can make each of them take as long as CRUSH allows.
+    for (pool, about) in map.pools().take(2) {
         map.object_pg("object", &ObjectLocator::new(pool));
-        for seed in [0, about.pg_num.saturating_sub(1)] {
-            map.placement(PgId { pool, seed });
-        }
+        let seed = about.pg_num / 2;
+        map.placement(PgId { pool, seed });
     }
 }
 

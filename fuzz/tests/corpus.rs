@@ -1,5 +1,7 @@
 //! Every target takes its corpus, and the corpus damaged in all sorts of ways.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
