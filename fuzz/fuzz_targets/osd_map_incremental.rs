@@ -1,3 +1,5 @@
+//! libFuzzer on [`orbd_fuzz::osd_map_incremental`].
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| orbd_fuzz::osd_map_incremental(data));
