@@ -91,6 +91,9 @@ pub const TESTS: &[Package] = &[
         "mounting through FUSE as an ordinary user",
     ),
     package("xfsprogs", "mkfs.xfs", "xfs file systems and their check"),
+    package("btrfs-progs", "mkfs.btrfs", "btrfs, to be recognised"),
+    package("cryptsetup-bin", "cryptsetup", "LUKS, to be recognised"),
+    package("fdisk", "sfdisk", "partition tables, to be recognised"),
     package("iproute2", "ip", "network namespaces"),
 ];
 
