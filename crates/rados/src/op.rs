@@ -652,6 +652,33 @@ mod tests {
         assert_eq!(step[34..], [13, 0, 0, 0]);
     }
 
+    /// An OSD of 16.2 about an object of which 4 bytes at 64 KiB and 3 at 256 KiB had been written,
+    /// asked for `sparse_read(0, 1 << 20)` and `stat`.
+    const SPARSE_READ: &[u8] = b"\x02\0\0\0\
+        \0\0\x01\0\0\0\0\0\x04\0\0\0\0\0\0\0\
+        \0\0\x04\0\0\0\0\0\x03\0\0\0\0\0\0\0\
+        \x07\0\0\0\xaa\xaa\xaa\xaa\xbb\xbb\xbb";
+    const STAT: &[u8] = b"\x03\0\x04\0\0\0\0\0\xd9\x73\x03\x6b\x6e\x38\xd9\x1f";
+
+    #[test]
+    fn what_an_osd_answers_is_understood_and_every_cut_is_noticed() {
+        let read = SparseRead::parse(&Bytes::from_static(SPARSE_READ)).unwrap();
+        assert_eq!(read.extents, [(64 << 10, 4), (256 << 10, 3)]);
+        assert_eq!(read.data[..], *b"\xaa\xaa\xaa\xaa\xbb\xbb\xbb");
+        for len in 0..SPARSE_READ.len() {
+            assert!(
+                SparseRead::parse(&Bytes::from_static(&SPARSE_READ[..len])).is_err(),
+                "{len}"
+            );
+        }
+        let stat = Stat::decode_all("stat", STAT).unwrap();
+        // `rados stat`: mtime 2026-11-22T22:59:37, size 262147
+        assert_eq!((stat.size, stat.modified.seconds), (262_147, 1_795_388_377));
+        for len in 0..STAT.len() {
+            assert!(Stat::decode_all("stat", &STAT[..len]).is_err(), "{len}");
+        }
+    }
+
     #[test]
     fn extents_must_fit_their_contents() {
         let answer = |extents: &[(u64, u64)], data: &[u8]| {

@@ -43,3 +43,31 @@ impl Decode for Watcher {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An OSD of 16.2 about an object watched by `client.4114` at `127.0.0.1:0/2054878928` with the
+    /// cookie 6931774436707202898.
+    const WATCHERS: &[u8] = b"\x01\x01\x42\0\0\0\x01\0\0\0\x02\x01\x38\0\0\0\
+        \x08\x12\x10\0\0\0\0\0\0\x52\xf7\x10\xc3\x1f\x9c\x32\x60\x1e\0\0\0\
+        \x01\x01\x01\x1c\0\0\0\x03\0\0\0\xd0\xf6\x7a\x7a\x10\0\0\0\
+        \x02\0\0\0\x7f\0\0\x01\0\0\0\0\0\0\0\0";
+
+    #[test]
+    fn what_an_osd_answers_is_understood_and_every_cut_is_noticed() {
+        let Watchers(watchers) = Watchers::decode_all("watchers", WATCHERS).unwrap();
+        let [watcher] = watchers.try_into().unwrap();
+        assert_eq!(watcher.name.to_string(), "client.4114");
+        assert_eq!(watcher.cookie, 6_931_774_436_707_202_898);
+        assert_eq!(watcher.timeout_seconds, 30);
+        assert_eq!(watcher.addr.to_string(), "127.0.0.1:0/2054878928");
+        for len in 0..WATCHERS.len() {
+            assert!(
+                Watchers::decode_all("watchers", &WATCHERS[..len]).is_err(),
+                "{len}"
+            );
+        }
+    }
+}
