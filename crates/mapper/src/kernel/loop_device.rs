@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
@@ -154,11 +154,27 @@ pub(super) async fn release_orphan(path: &Path, is_forced: bool) -> Result<()> {
         };
         match sys::loop_clear(&device) {
             // It gave itself up when its daemon died.
-            Err(Errno::NXIO) => Ok(()),
-            cleared => cleared.map_err(Error::path("give up", path)),
+            Err(Errno::NXIO) => {}
+            cleared => cleared.map_err(Error::path("give up", &path))?,
         }
+        drop(device);
+        wait_until_free(&path);
+        Ok(())
     })
     .await
+}
+
+/// Waits a moment for a device that has been given up to be free: that happens when the last of those
+/// who have it open closes it, and the threads of a killed daemon may still be about to.
+fn wait_until_free(path: &Path) {
+    let Some(name) = path.file_name() else {
+        return;
+    };
+    let file = Path::new("/sys/block").join(name).join("loop/backing_file");
+    let deadline = Instant::now() + FREE_LIMIT;
+    while file.exists() && Instant::now() < deadline {
+        std::thread::sleep(FREE_POLL);
+    }
 }
 
 fn open_control() -> Result<File> {
@@ -219,6 +235,11 @@ fn clear(device: File, path: &Path, is_forced: bool) -> Result<(), (File, Error)
     drop(ours);
     Ok(())
 }
+
+/// How long those who still have a device open may take to close it.
+const FREE_LIMIT: Duration = Duration::from_secs(5);
+/// The kernel announces the end of a loop device to udev only, which containers do not hear.
+const FREE_POLL: Duration = Duration::from_millis(10);
 
 /// How often to try when others take the loop devices that were free.
 const ATTEMPTS: usize = 16;
