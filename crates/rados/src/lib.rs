@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! Where to read on: [`objecter`](crate::Operation) sees operations through map changes and
+//! Where to read on: `objecter` sees operations through map changes and
 //! failures, `mon` keeps in touch with the monitors, [`osdmap`] knows where objects are.
 #![forbid(unsafe_code)]
 

@@ -13,13 +13,6 @@ use super::{MonClient, Status};
 use crate::auth::{self, random};
 use crate::{Attempts, Error};
 
-/// How many monitors are tried at the same time (ceph: `mon_client_hunt_parallel`).
-const PARALLEL: usize = 3;
-/// Rounds that fail make the following ones more patient, up to this factor
-/// (ceph: `mon_client_hunt_interval_backoff`, `mon_client_hunt_interval_max_multiple`).
-const BACKOFF: f64 = 1.5;
-const MAX_MULTIPLE: f64 = 10.0;
-
 impl MonClient {
     /// Tries monitors until one lets us in.
     ///
@@ -32,15 +25,19 @@ impl MonClient {
             if monitors.is_empty() {
                 monitors = self.shuffled_monitors();
             }
-            let rest = monitors.split_off(PARALLEL.min(monitors.len()));
+            let rest = monitors.split_off(self.timing.hunt_parallel.min(monitors.len()));
             let round = std::mem::replace(&mut monitors, rest);
-            let patience = self.timing.hunt_interval.mul_f64(multiple);
+            // The configuration may hold numbers that make no duration.
+            let seconds = self.timing.hunt_interval.as_secs_f64() * multiple;
+            let patience = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             let started = tokio::time::Instant::now();
             match self.try_at_once(round, patience).await {
                 Ok(opened) => return opened,
                 Err(failures) => self.report(failures),
             }
-            multiple = (multiple * BACKOFF).min(MAX_MULTIPLE);
+            multiple = (multiple * self.timing.hunt_backoff)
+                .min(self.timing.hunt_max_multiple)
+                .max(1.0);
             // Attempts that fail at once must not turn into a storm of connections.
             tokio::time::sleep_until(started + patience.min(MAX_PAUSE)).await;
         }

@@ -49,6 +49,12 @@ pub(crate) struct MonClient {
 pub(crate) struct Timing {
     /// How long an attempt may take before others are tried (ceph: `mon_client_hunt_interval`).
     pub(crate) hunt_interval: Duration,
+    /// By what that is multiplied after each round that failed.
+    pub(crate) hunt_backoff: f64,
+    /// The most it is multiplied by.
+    pub(crate) hunt_max_multiple: f64,
+    /// How many monitors are tried at the same time; at least one.
+    pub(crate) hunt_parallel: usize,
     /// How often a sign of life is asked for (ceph: `mon_client_ping_interval`).
     pub(crate) ping_interval: Duration,
     /// After how long a silence the monitor is given up (ceph: `mon_client_ping_timeout`).
@@ -90,6 +96,11 @@ impl MonClient {
             configured: candidates::of_config(config)?,
             timing: Timing {
                 hunt_interval: timeouts.hunt_interval,
+                hunt_backoff: timeouts.hunt_backoff,
+                hunt_max_multiple: timeouts.hunt_max_multiple,
+                hunt_parallel: usize::try_from(timeouts.hunt_parallel)
+                    .unwrap_or(usize::MAX)
+                    .max(1),
                 ping_interval: timeouts.mon_ping_interval,
                 ping_timeout: timeouts.mon_ping_timeout,
             },
