@@ -271,10 +271,11 @@ fn a_device_goes_as_it_came() {
     place.cluster.destroy().unwrap();
 }
 
-/// The most memory a process has used so far, in KiB.
-fn peak_memory_kib(pid: u32) -> u64 {
+/// The memory of a process, in KiB: `VmRSS` is what it uses now, `VmHWM` the most so far.
+fn memory_kib(pid: u32, which: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let value = |line: &str| Some(line.strip_prefix(which)?.strip_prefix(':')?.to_owned());
+    let line = status.lines().find_map(value);
     line.unwrap()
         .trim()
         .trim_end_matches(" kB")
@@ -289,6 +290,8 @@ fn verify_served_image(place: &Place, create: &[&str]) {
     let command = place.command(&["serve", "rbd/load", "--socket", &socket]);
     let (server, _) = Server::start(command);
     let uri = format!("nbd+unix:///load?socket={socket}");
+    tool("nbdinfo", &[&uri]);
+    let idle = memory_kib(server.0.id(), "VmRSS");
     for (pattern, block, bytes) in [
         ("randwrite", "4k", "4m"),
         ("randwrite", "64k", "16m"),
@@ -312,8 +315,9 @@ fn verify_served_image(place: &Place, create: &[&str]) {
         let job: Vec<&str> = job.iter().map(String::as_str).collect();
         tool("fio", &job);
     }
-    let peak = peak_memory_kib(server.0.id());
-    println!("{create:?}: {peak} KiB at most");
+    let peak = memory_kib(server.0.id(), "VmHWM");
+    println!("{create:?}: {idle} KiB idle, {peak} KiB at most");
+    assert!(idle < 20 << 10, "{create:?}: {idle} KiB");
     assert!(peak < 300 << 10, "{create:?}: {peak} KiB");
     let (ours, theirs) = (place.path("copied"), place.path("exported"));
     tool("nbdcopy", &[&uri, &ours]);
