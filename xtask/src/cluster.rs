@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use minicluster::{Auth, Cluster, Mode, MonPorts, Store};
+use minicluster::{Auth, Cluster, KeyType, Mode, MonPorts, Release, Store};
 
 /// What to do with the cluster.
 #[derive(Subcommand)]
@@ -31,6 +31,9 @@ pub(crate) struct Place {
 pub(crate) struct Up {
     #[command(flatten)]
     place: Place,
+    /// The release of Ceph, instead of this machine's own: nautilus, pacific, reef or tentacle.
+    #[arg(long, env = Release::VARIABLE)]
+    release: Option<Release>,
     /// The number of monitors.
     #[arg(long, default_value_t = 1)]
     mons: usize,
@@ -46,6 +49,12 @@ pub(crate) struct Up {
     /// Whether the cluster asks who is there.
     #[arg(long, value_enum, default_value_t = AuthName::Cephx)]
     auth: AuthName,
+    /// The type of the keys, instead of the newest that the release knows.
+    #[arg(long, value_enum)]
+    key_type: Option<KeyTypeName>,
+    /// Accepts keys of both types.
+    #[arg(long)]
+    both_key_types: bool,
     /// What protects the frames of messenger v2.
     #[arg(long, value_enum, default_value_t = ModeName::Crc)]
     mode: ModeName,
@@ -73,6 +82,12 @@ enum StoreName {
 enum AuthName {
     Cephx,
     None,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KeyTypeName {
+    Aes,
+    Aes256k,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -121,6 +136,7 @@ fn up(options: &Up) -> anyhow::Result<()> {
             AuthName::Cephx => Auth::Cephx,
             AuthName::None => Auth::None,
         })
+        .both_key_types(options.both_key_types)
         .mode(match options.mode {
             ModeName::Crc => Mode::Crc,
             ModeName::Secure => Mode::Secure,
@@ -132,6 +148,18 @@ fn up(options: &Up) -> anyhow::Result<()> {
             PortsName::V2At6789 => MonPorts::V2At6789,
             PortsName::V1 => MonPorts::V1Only,
         });
+    if let Some(release) = options.release {
+        if !release.is_there()? {
+            println!("the root directory with {release} is made first, which takes some minutes");
+        }
+        builder = builder.release(release);
+    }
+    if let Some(key_type) = options.key_type {
+        builder = builder.key_type(match key_type {
+            KeyTypeName::Aes => KeyType::Aes,
+            KeyTypeName::Aes256k => KeyType::Aes256k,
+        });
+    }
     if let Some(ip) = options.ip {
         builder = builder.ip(ip);
     }
@@ -147,7 +175,7 @@ fn up(options: &Up) -> anyhow::Result<()> {
                 .with_context(|| format!("pool {pool}"))?;
         }
     }
-    println!("cluster {} in {}", cluster.fsid(), cluster.dir().display());
+    show(&cluster);
     println!("monitors at {}", cluster.mon_host());
     println!(
         "to use it:        export CEPH_CONF={}",
@@ -160,9 +188,18 @@ fn up(options: &Up) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn show(cluster: &Cluster) {
+    println!(
+        "cluster {} of {} in {}",
+        cluster.fsid(),
+        cluster.release(),
+        cluster.dir().display()
+    );
+}
+
 fn status(place: &Place) -> anyhow::Result<()> {
     let cluster = Cluster::attach(&place.dir)?;
-    println!("cluster {} in {}", cluster.fsid(), cluster.dir().display());
+    show(&cluster);
     println!("monitors at {}", cluster.mon_host());
     println!("CEPH_CONF={}", cluster.conf_path().display());
     let mut is_any_up = false;

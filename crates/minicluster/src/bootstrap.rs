@@ -10,8 +10,9 @@ use std::thread;
 
 use crate::address::Reservation;
 use crate::builder::Builder;
+use crate::ciphers::Ciphers;
 use crate::conf::Conf;
-use crate::keyring::{self, Entry};
+use crate::keyring::{self, KeyMaker};
 use crate::launcher::Launcher;
 use crate::layout::Layout;
 use crate::{Daemon, Error};
@@ -21,6 +22,8 @@ pub(crate) struct Bootstrap<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) launcher: &'a Launcher,
     pub(crate) options: &'a Builder,
+    /// Nothing if the release knows one type of keys only.
+    pub(crate) ciphers: Option<Ciphers>,
     pub(crate) fsid: &'a str,
     pub(crate) reserved: &'a Reservation,
 }
@@ -48,6 +51,7 @@ impl Bootstrap<'_> {
             layout,
             options,
             fsid,
+            ciphers: self.ciphers,
             mons,
             ip: reserved.ip,
         }
@@ -80,6 +84,9 @@ impl Bootstrap<'_> {
         // monitors know the options of modules only once a manager has told them.
         let option = "mgr/devicehealth/enable_monitoring";
         let mut lines = format!("config set mgr {option} false --force\n");
+        for warning in self.ciphers.iter().flat_map(|c| c.unwanted_warnings()) {
+            lines.push_str(&format!("health mute {warning} --sticky\n"));
+        }
         for (osd, uuid) in osds.iter().zip(&uuids) {
             lines.push_str(&format!("osd new {uuid} {}\n", osd.id()));
         }
@@ -88,16 +95,20 @@ impl Bootstrap<'_> {
 
     fn make_keys(&self, osds: &[Daemon]) -> Result<(), Error> {
         let Self {
-            layout, launcher, ..
+            layout,
+            launcher,
+            ciphers,
+            ..
         } = *self;
-        let mut all = vec![Entry::monitor(launcher)?];
-        let admin = Entry::administrator(launcher)?;
+        let keys = KeyMaker { launcher, ciphers };
+        let mut all = vec![keys.monitor()?];
+        let admin = keys.administrator()?;
         keyring::write(&layout.client_keyring("client.admin"), &[&admin])?;
         all.push(admin);
         for daemon in osds.iter().copied().chain([Daemon::Mgr]) {
             let dir = layout.data(daemon);
             fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
-            let entry = Entry::daemon(launcher, daemon)?;
+            let entry = keys.daemon(daemon)?;
             keyring::write(&layout.daemon_keyring(daemon), &[&entry])?;
             all.push(entry);
         }
@@ -113,6 +124,8 @@ impl Bootstrap<'_> {
         for (daemon, address) in Daemon::mons(self.options.mons).zip(&self.reserved.mons) {
             args.extend(["--addv".to_owned(), daemon.id(), address.to_addrvec()]);
         }
+        let ciphers = self.ciphers.iter().flat_map(|c| c.monmaptool_args());
+        args.extend(ciphers.map(str::to_owned));
         args.push(self.layout.monmap().display().to_string());
         self.launcher.run("monmaptool", &args, |_| {}).map(drop)
     }

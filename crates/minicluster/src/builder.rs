@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::{Cluster, Error, MonPorts};
+use crate::{Cluster, Error, KeyType, MonPorts, Release};
 
 /// What the OSDs keep their objects in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,12 +44,16 @@ pub enum Mode {
 /// free ports of 127.0.0.1, in a temporary directory.
 #[derive(Clone, Debug)]
 pub struct Builder {
+    pub(crate) release: Option<Release>,
     pub(crate) mons: usize,
     pub(crate) osds: usize,
     pub(crate) mgr: bool,
     pub(crate) store: Store,
     pub(crate) osd_bytes: u64,
     pub(crate) auth: Auth,
+    pub(crate) key_type: Option<KeyType>,
+    pub(crate) service_key_type: Option<KeyType>,
+    pub(crate) both_key_types: bool,
     pub(crate) mode: Mode,
     pub(crate) mon_ports: MonPorts,
     pub(crate) ip: Option<IpAddr>,
@@ -63,12 +67,16 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         Self {
+            release: None,
             mons: 1,
             osds: 1,
             mgr: true,
             store: Store::default(),
             osd_bytes: 4 << 30,
             auth: Auth::default(),
+            key_type: None,
+            service_key_type: None,
+            both_key_types: false,
             mode: Mode::default(),
             mon_ports: MonPorts::default(),
             ip: None,
@@ -82,6 +90,13 @@ impl Default for Builder {
 }
 
 impl Builder {
+    /// The release of Ceph, instead of [`Release::default_of_tests`].
+    #[must_use]
+    pub fn release(mut self, release: Release) -> Self {
+        self.release = Some(release);
+        self
+    }
+
     /// The number of monitors, named `a`, `b` and so on; at most 26.
     #[must_use]
     pub fn mons(mut self, count: usize) -> Self {
@@ -121,6 +136,29 @@ impl Builder {
     #[must_use]
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
+        self
+    }
+
+    /// The type of the keys of all daemons and users, instead of the newest that the release knows.
+    /// The cluster accepts this type only, unless [`Builder::both_key_types`] is set.
+    #[must_use]
+    pub fn key_type(mut self, key_type: KeyType) -> Self {
+        self.key_type = Some(key_type);
+        self
+    }
+
+    /// Accepts keys of both types; [`Cluster::create_user_with_key`] makes users with either.
+    #[must_use]
+    pub fn both_key_types(mut self, wanted: bool) -> Self {
+        self.both_key_types = wanted;
+        self
+    }
+
+    /// The type of the keys that the monitors make for tickets and sessions, instead of
+    /// [`Builder::key_type`].
+    #[must_use]
+    pub fn service_key_type(mut self, key_type: KeyType) -> Self {
+        self.service_key_type = Some(key_type);
         self
     }
 
@@ -190,8 +228,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::NotInstalled`] when programs are missing and this process cannot install them,
-    /// [`Error::Unsupported`] for options that contradict each other, and anything that goes wrong
+    /// [`Error::NotInstalled`] and [`Error::RootNeeded`] when programs are missing and this process
+    /// cannot get them, [`Error::Unsupported`] for options that contradict each other, and anything that goes wrong
     /// while starting, with the end of the log that tells why.
     pub fn start(&self) -> Result<Cluster, Error> {
         Cluster::start(self, true)

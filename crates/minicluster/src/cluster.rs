@@ -16,11 +16,12 @@ use serde_json::Value;
 use crate::address::Reservation;
 use crate::bootstrap::{Bootstrap, random_uuid};
 use crate::builder::Builder;
+use crate::ciphers::{Ciphers, KeyType};
 use crate::launcher::Launcher;
 use crate::layout::Layout;
 use crate::process::Process;
 use crate::state::State;
-use crate::{Error, admin_socket, logs, packages};
+use crate::{Error, Release, admin_socket, logs};
 
 /// One of a cluster's daemons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,10 +97,11 @@ impl Cluster {
 
     pub(crate) fn start(options: &Builder, owned: bool) -> Result<Self, Error> {
         options.check()?;
-        packages::ensure(packages::CLUSTER)?;
+        let release = options.release.map_or_else(Release::default_of_tests, Ok)?;
+        let root = release.ensure()?;
         let mut attempt = 1;
         loop {
-            match Self::try_start(options, owned) {
+            match Self::try_start(options, release, root.clone(), owned) {
                 // Between the end of the reservation and the start of the daemon, somebody else
                 // may have taken the port.
                 Err(Error::AddressInUse { .. }) if attempt < START_ATTEMPTS => attempt += 1,
@@ -108,14 +110,18 @@ impl Cluster {
         }
     }
 
-    fn try_start(options: &Builder, owned: bool) -> Result<Self, Error> {
+    fn try_start(
+        options: &Builder,
+        release: Release,
+        root: Option<PathBuf>,
+        owned: bool,
+    ) -> Result<Self, Error> {
         let layout = Layout::new(make_dir(options.dir.as_deref())?);
-        let launcher = Launcher {
-            prefix: options.prefix.clone(),
-        };
         let fsid = random_uuid()?;
         let reserved = Reservation::new(options.mon_ports, options.mons, options.ip)?;
         let state = State {
+            release,
+            root,
             fsid,
             mons: reserved.mons.clone(),
             osds: options.osds,
@@ -129,6 +135,7 @@ impl Cluster {
             Some(spawn_reaper(layout.dir())?)
         };
         let processes = Mutex::default();
+        let launcher = state.launcher(&layout);
         let cluster = Self {
             layout,
             launcher,
@@ -161,6 +168,7 @@ impl Cluster {
             layout,
             launcher,
             options,
+            ciphers: Ciphers::of(options, state.release)?,
             fsid: &state.fsid,
             reserved: &reserved,
         }
@@ -193,9 +201,7 @@ impl Cluster {
     pub fn attach(dir: impl Into<PathBuf>) -> Result<Self, Error> {
         let layout = Layout::new(dir);
         let state = State::load(&layout)?;
-        let launcher = Launcher {
-            prefix: state.prefix.clone(),
-        };
+        let launcher = state.launcher(&layout);
         let cluster = Self {
             layout,
             launcher,
@@ -244,6 +250,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// The release of Ceph that it is of.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        self.state.release
+    }
+
     /// The directory that everything of the cluster is in.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -287,6 +299,10 @@ impl Cluster {
 
     /// A program of the cluster's release, set up to talk to this cluster as `client.admin` (by
     /// `CEPH_CONF`).
+    ///
+    /// A release that is not this machine's own sees this machine's files all the same, outside of
+    /// the directories of the operating system (`/etc`, `/usr`, `/var` ...) and of mounts below the
+    /// top directories. It runs in `/`, so relative paths mean nothing to it.
     ///
     /// It is the caller's to end: programs of Ceph wait for ever for a cluster that is gone.
     #[must_use]
@@ -370,11 +386,36 @@ impl Cluster {
     ///
     /// As [`Cluster::ceph`].
     pub fn create_user(&self, entity: &str, caps: &[(&str, &str)]) -> Result<PathBuf, Error> {
+        self.make_user(entity, caps, &[])
+    }
+
+    /// Like [`Cluster::create_user`], with a key of the type wanted, which the cluster has to accept.
+    /// Only releases that know both types can be asked for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::ceph`].
+    pub fn create_user_with_key(
+        &self,
+        entity: &str,
+        caps: &[(&str, &str)],
+        key_type: KeyType,
+    ) -> Result<PathBuf, Error> {
+        self.make_user(entity, caps, &["--key-type", key_type.name()])
+    }
+
+    fn make_user(
+        &self,
+        entity: &str,
+        caps: &[(&str, &str)],
+        options: &[&str],
+    ) -> Result<PathBuf, Error> {
         let path = self.layout.client_keyring(entity);
         let mut args: Vec<&OsStr> = ["auth", "get-or-create", entity, "-o"]
             .map(OsStr::new)
             .into();
         args.push(path.as_os_str());
+        args.extend(options.iter().map(OsStr::new));
         args.extend(
             caps.iter()
                 .flat_map(|(service, allowed)| [service, allowed])

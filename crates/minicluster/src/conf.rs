@@ -1,16 +1,19 @@
-//! The cluster's `ceph.conf`.
+//! The cluster's `ceph.conf`, the same for every release: all of them ignore options that they do not
+//! know.
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::address::MonAddress;
 use crate::builder::{Auth, Builder, Mode, Store};
+use crate::ciphers::Ciphers;
 use crate::layout::Layout;
 
 /// Everything that decides what is in the file.
 pub(crate) struct Conf<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) options: &'a Builder,
+    pub(crate) ciphers: Option<Ciphers>,
     pub(crate) fsid: &'a str,
     pub(crate) mons: &'a [MonAddress],
     pub(crate) ip: IpAddr,
@@ -82,6 +85,8 @@ impl Conf<'_> {
         set("mon_tick_interval", &1);
         set("mgr_tick_period", &1);
         set("mgr_stats_period", &1);
+        // Since quincy the manager makes a pool of its own, and ids are not what tests expect.
+        set("mgr_pool", &"false");
         // Its tables would push everything else out of the end of a log.
         set("debug_rocksdb", &"1/5");
         if options.fast_failure_detection {
@@ -112,10 +117,11 @@ impl Conf<'_> {
         let _ = write!(
             text,
             "\n[client]\nkeyring = {dir}/ceph.$name.keyring\n\
-             \n[mon]\nmon_data = {dir}/mon.$id\n{daemon}\
+             \n[mon]\nmon_data = {dir}/mon.$id\n{ciphers}{daemon}\
              \n[mgr]\nmgr_data = {dir}/mgr.$id\nmgr_initial_modules =\n\
              mgr_disabled_modules = {disabled}\n{daemon}\
              \n[osd]\nosd_data = {dir}/osd.$id\nosd_class_update_on_start = false\n{daemon}",
+            ciphers = self.ciphers.map_or("", Ciphers::conf),
             disabled = UNUSED_MODULES.join(" "),
             daemon = format_args!(
                 "run_dir = {dir}/run\nadmin_socket = {dir}/run/$name.asok\n\

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::Release;
+
 /// What went wrong, with what the daemons themselves said about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +17,12 @@ pub enum Error {
         programs: Vec<String>,
         /// The Debian packages that bring them.
         packages: Vec<String>,
+    },
+    /// A release that this machine's own packages are not is asked for by an ordinary user.
+    #[error("Ceph {release} is not what is installed here; only root can use another system's")]
+    RootNeeded {
+        /// The release.
+        release: Release,
     },
     /// The options contradict each other.
     #[error("{0}")]

@@ -5,47 +5,51 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::ciphers::Ciphers;
 use crate::launcher::Launcher;
 use crate::{Daemon, Error};
+
+/// Makes keys by the release's own tool.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyMaker<'a> {
+    pub(crate) launcher: &'a Launcher,
+    pub(crate) ciphers: Option<Ciphers>,
+}
 
 /// One entity of a keyring file, as text.
 pub(crate) struct Entry {
     text: String,
 }
 
-impl Entry {
-    /// Makes a key by the release's own tool, so that it is of the type the release wants.
-    pub(crate) fn generate(
-        launcher: &Launcher,
-        entity: &str,
-        caps: &[(&str, &str)],
-    ) -> Result<Self, Error> {
-        let key = launcher.run("ceph-authtool", &["--gen-print-key"], |_| {})?;
+impl KeyMaker<'_> {
+    fn entry(self, entity: &str, caps: &[(&str, &str)]) -> Result<Entry, Error> {
+        let mut args = vec!["--gen-print-key"];
+        args.extend(self.ciphers.iter().flat_map(|c| c.authtool_args()));
+        let key = self.launcher.run("ceph-authtool", &args, |_| {})?;
         let mut text = format!("[{entity}]\n\tkey = {}\n", key.trim());
         for (service, allowed) in caps {
             text.push_str(&format!("\tcaps {service} = \"{allowed}\"\n"));
         }
-        Ok(Self { text })
+        Ok(Entry { text })
     }
 
-    pub(crate) fn monitor(launcher: &Launcher) -> Result<Self, Error> {
-        Self::generate(launcher, "mon.", &[("mon", "allow *")])
+    pub(crate) fn monitor(self) -> Result<Entry, Error> {
+        self.entry("mon.", &[("mon", "allow *")])
     }
 
-    pub(crate) fn administrator(launcher: &Launcher) -> Result<Self, Error> {
+    pub(crate) fn administrator(self) -> Result<Entry, Error> {
         let all = [
             ("mon", "allow *"),
             ("mgr", "allow *"),
             ("osd", "allow *"),
             ("mds", "allow *"),
         ];
-        Self::generate(launcher, "client.admin", &all)
+        self.entry("client.admin", &all)
     }
 
-    pub(crate) fn daemon(launcher: &Launcher, daemon: Daemon) -> Result<Self, Error> {
-        let entity = daemon.to_string();
+    pub(crate) fn daemon(self, daemon: Daemon) -> Result<Entry, Error> {
         let caps = match daemon {
-            Daemon::Mon(_) => return Self::monitor(launcher),
+            Daemon::Mon(_) => return self.monitor(),
             Daemon::Mgr => [
                 ("mon", "allow profile mgr"),
                 ("osd", "allow *"),
@@ -57,7 +61,7 @@ impl Entry {
                 ("osd", "allow *"),
             ],
         };
-        Self::generate(launcher, &entity, &caps)
+        self.entry(&daemon.to_string(), &caps)
     }
 }
 

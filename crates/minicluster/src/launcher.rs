@@ -1,25 +1,37 @@
-//! The one place where programs of the installed Ceph are turned into commands.
+//! The one place where programs of the cluster's release are turned into commands.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::Error;
 
-/// How programs of the cluster's release are run: bare, or behind a prefix such as
-/// `ip netns exec NAME`.
+/// How programs of the cluster's release are run: bare, or in the root directory of another system,
+/// and either behind a prefix such as `ip netns exec NAME`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Launcher {
     pub(crate) prefix: Vec<OsString>,
+    /// Where the release is, if it is not this machine's own.
+    pub(crate) root: Option<PathBuf>,
+    /// The cluster's directory, which programs in a root have to see.
+    pub(crate) dir: PathBuf,
 }
 
 impl Launcher {
-    /// The words that start `program`, before its own arguments.
+    /// The words that start `program`, before its own arguments. All of them replace each other, so
+    /// that the program is the process that was started.
     pub(crate) fn words(&self, program: &str) -> Vec<OsString> {
-        self.prefix
-            .iter()
-            .cloned()
-            .chain([program.into()])
-            .collect()
+        let mut words = self.prefix.clone();
+        if let Some(root) = &self.root {
+            // Mounts that end elsewhere must not live on here. What is mounted here is seen nowhere
+            // else, and gone with the program.
+            let enter = ["unshare", "--mount", "--propagation", "slave"];
+            words.extend(enter.map(OsString::from));
+            words.extend(["sh", "-c", ENTER, "sh"].map(OsString::from));
+            words.extend([root.into(), self.dir.clone().into()]);
+        }
+        words.push(program.into());
+        words
     }
 
     /// `program`, without arguments yet.
@@ -105,6 +117,23 @@ fn describe<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
     shown
 }
 
+/// Runs a program (arguments from the third on) in a root (the first) as if it were installed on
+/// this machine: all but the operating system itself is this machine's, at the same paths, and the
+/// cluster's directory (the second) in any case. Mounts below these are not taken along, and the
+/// rest of this machine's is let go of, or whoever unmounts one of them would find it still in use.
+const ENTER: &str = r#"
+unset LD_LIBRARY_PATH LD_PRELOAD
+root=$1 dir=$2; shift 2
+mount --bind "$root" "$root" || exit 125
+for top in /*; do
+    case $top in /bin|/boot|/etc|/lib*|/lost+found|/sbin|/usr|/var) continue ;; esac
+    [ -d "$top" ] && [ ! -L "$top" ] || continue
+    mkdir -p "$root$top" && mount --bind "$top" "$root$top" || exit 125
+done
+mkdir -p "$root$dir" && mount --bind "$dir" "$root$dir" || exit 125
+cd "$root" && pivot_root . . && umount -l . && exec chroot . "$@"
+exit 125
+"#;
 /// Long enough for the slowest tool on a loaded machine, short enough to notice one that hangs.
 const TOOL_LIMIT_SECONDS: u32 = 180;
 /// The exit status of `timeout` when it had to end the program.

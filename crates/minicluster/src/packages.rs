@@ -17,7 +17,11 @@ pub struct Package {
     pub purpose: &'static str,
 }
 
-const fn package(name: &'static str, proof: &'static str, purpose: &'static str) -> Package {
+pub(crate) const fn package(
+    name: &'static str,
+    proof: &'static str,
+    purpose: &'static str,
+) -> Package {
     Package {
         name,
         proof,

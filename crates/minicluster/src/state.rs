@@ -3,16 +3,21 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::Error;
 use crate::address::MonAddress;
+use crate::launcher::Launcher;
 use crate::layout::Layout;
+use crate::{Error, Release};
 
 /// The facts that are fixed once a cluster is made.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
+    pub(crate) release: Release,
+    /// Where the release is, if it is not this machine's own.
+    pub(crate) root: Option<PathBuf>,
     pub(crate) fsid: String,
     pub(crate) mons: Vec<MonAddress>,
     pub(crate) osds: usize,
@@ -21,9 +26,20 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// How programs of the cluster are run.
+    pub(crate) fn launcher(&self, layout: &Layout) -> Launcher {
+        Launcher {
+            prefix: self.prefix.clone(),
+            root: self.root.clone(),
+            dir: layout.dir().to_owned(),
+        }
+    }
+
     pub(crate) fn save(&self, layout: &Layout) -> Result<(), Error> {
         let address = |a: Option<SocketAddr>| a.map(|a| a.to_string());
         let value = json!({
+            "release": self.release.name(),
+            "root": self.root.as_ref().map(|root| root.to_string_lossy()),
             "fsid": self.fsid,
             "mons": self.mons.iter()
                 .map(|m| json!({ "v2": address(m.v2), "v1": address(m.v1) }))
@@ -58,6 +74,8 @@ impl State {
         let mons = value.get("mons")?.as_array()?;
         let prefix = value.get("prefix")?.as_array()?;
         Some(Self {
+            release: value.get("release")?.as_str()?.parse().ok()?,
+            root: value.get("root")?.as_str().map(Into::into),
             fsid: value.get("fsid")?.as_str()?.to_owned(),
             mons: mons
                 .iter()
@@ -89,6 +107,8 @@ mod tests {
         assert!(matches!(State::load(&layout), Err(Error::Directory { .. })));
         let v2: SocketAddr = "[::1]:3300".parse().unwrap();
         let state = State {
+            release: Release::Reef,
+            root: Some("/roots/trixie".into()),
             fsid: "a7f64266-0894-4f1e-a635-d0aeaca0e993".into(),
             mons: vec![MonAddress {
                 v2: Some(v2),
@@ -100,6 +120,7 @@ mod tests {
         };
         state.save(&layout).unwrap();
         let loaded = State::load(&layout).unwrap();
+        assert_eq!((loaded.release, &loaded.root), (state.release, &state.root));
         assert_eq!(loaded.fsid, state.fsid);
         assert_eq!(loaded.mons, state.mons);
         assert_eq!((loaded.osds, loaded.mgr), (3, true));
