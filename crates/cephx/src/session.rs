@@ -9,7 +9,7 @@ use crate::monitor::MonitorHandshake;
 use crate::renewal::Renewal;
 use crate::secret::random_u64;
 use crate::tickets::Ticket;
-use crate::{CryptoKey, Error, Random, Result, Services};
+use crate::{CryptoKey, Error, KeyType, Random, Result, Services};
 
 /// The authentication of one client, which outlives its connections.
 ///
@@ -69,6 +69,19 @@ impl ClientSession {
     /// The user.
     pub const fn name(&self) -> &AuthEntityName {
         &self.name
+    }
+
+    /// The type of the user's key.
+    pub const fn key_type(&self) -> KeyType {
+        self.key.kind()
+    }
+
+    /// Proves itself with another key from now on, for when the user's was rotated. The identity and
+    /// the tickets stay: they are not tied to the key. Gives false if it is the key already in use.
+    pub fn set_key(&mut self, key: CryptoKey) -> bool {
+        let is_other = key != self.key;
+        self.key = key;
+        is_other
     }
 
     /// The identity the monitors gave to this client, once they did.

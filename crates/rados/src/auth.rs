@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use cephx::{ClientSession, Grant, MonitorHandshake, ServiceHandshake, TicketId};
+use cephx::{
+    ClientSession, CryptoKey, Grant, KeyType, MonitorHandshake, ServiceHandshake, TicketId,
+};
 use denc::{AuthEntityName, EntityType, GlobalId};
 use msgr2::auth::{AuthSecrets, ClientAuth};
 use msgr2::frame::auth::{AuthRequest, BadMethod};
@@ -58,12 +60,24 @@ impl Credentials {
         }
     }
 
+    /// Uses another key from now on. Gives false if it is the one in use, or none is needed.
+    pub(crate) fn set_key(&self, key: CryptoKey) -> bool {
+        match &self.method {
+            Method::None(_) => false,
+            Method::Cephx(session) => lock(session).set_key(key),
+        }
+    }
+
     /// Authentication for a connection to a monitor.
     pub(crate) fn for_monitor(&self, modes: ConnectionModes) -> MonitorAuth {
         let exchange = match &self.method {
             Method::None(_) => MonitorExchange::None(self.global_id()),
             Method::Cephx(session) => {
-                MonitorExchange::Cephx(Box::new(lock(session).monitor_handshake()))
+                let session = lock(session);
+                MonitorExchange::Cephx {
+                    handshake: Box::new(session.monitor_handshake()),
+                    key_type: session.key_type(),
+                }
             }
         };
         let name = self.name.clone();
@@ -164,7 +178,10 @@ pub(crate) struct MonitorAuth {
 #[derive(Debug)]
 enum MonitorExchange {
     None(GlobalId),
-    Cephx(Box<MonitorHandshake>),
+    Cephx {
+        handshake: Box<MonitorHandshake>,
+        key_type: KeyType,
+    },
 }
 
 /// Where a connection attempt leaves what was granted.
@@ -184,7 +201,7 @@ impl ClientAuth for MonitorAuth {
                 AuthMethod::NONE,
                 cephx::none::monitor_request(&self.name, *id),
             ),
-            MonitorExchange::Cephx(handshake) => (AuthMethod::CEPHX, handshake.request()),
+            MonitorExchange::Cephx { handshake, .. } => (AuthMethod::CEPHX, handshake.request()),
         };
         Ok(AuthRequest {
             method,
@@ -194,14 +211,18 @@ impl ClientAuth for MonitorAuth {
     }
 
     fn bad_method(&mut self, refusal: &BadMethod) -> Result<AuthRequest, AuthError> {
-        retry_with_allowed_modes(&mut self.modes, refusal)?;
+        let key_type = match &self.exchange {
+            MonitorExchange::None(_) => None,
+            MonitorExchange::Cephx { key_type, .. } => Some(*key_type),
+        };
+        retry_with_allowed_modes(&mut self.modes, refusal, key_type)?;
         self.begin()
     }
 
     fn more(&mut self, payload: &[u8]) -> Result<Bytes, AuthError> {
         match &mut self.exchange {
             MonitorExchange::None(_) => Err("a challenge although no proof is asked for".into()),
-            MonitorExchange::Cephx(handshake) => Ok(handshake.handle_more(payload, &mut random)?),
+            MonitorExchange::Cephx { handshake, .. } => Ok(handshake.handle_more(payload, &mut random)?),
         }
     }
 
@@ -213,7 +234,7 @@ impl ClientAuth for MonitorAuth {
     ) -> Result<AuthSecrets, AuthError> {
         let (granted, secrets) = match &mut self.exchange {
             MonitorExchange::None(_) => (Granted::None(global_id), AuthSecrets::default()),
-            MonitorExchange::Cephx(handshake) => {
+            MonitorExchange::Cephx { handshake, .. } => {
                 let (keys, grant) = handshake.handle_done(global_id, payload, SystemTime::now())?;
                 (Granted::Cephx(Box::new(grant)), secrets(&keys))
             }
@@ -266,7 +287,7 @@ impl ClientAuth for ServiceAuth {
     }
 
     fn bad_method(&mut self, refusal: &BadMethod) -> Result<AuthRequest, AuthError> {
-        retry_with_allowed_modes(&mut self.modes, refusal)?;
+        retry_with_allowed_modes(&mut self.modes, refusal, None)?;
         self.begin()
     }
 
@@ -302,6 +323,7 @@ fn secrets(keys: &cephx::ConnectionKeys) -> AuthSecrets {
 fn retry_with_allowed_modes(
     modes: &mut ConnectionModes,
     refusal: &BadMethod,
+    key_type: Option<KeyType>,
 ) -> Result<(), AuthError> {
     let allowed: ConnectionModes = modes
         .iter()
@@ -314,6 +336,7 @@ fn retry_with_allowed_modes(
         return Err(Box::new(Refused {
             refusal: refusal.clone(),
             offered: modes.clone(),
+            key_type,
         }));
     }
     *modes = allowed;
@@ -325,6 +348,9 @@ fn retry_with_allowed_modes(
 pub(crate) struct Refused {
     pub(crate) refusal: BadMethod,
     offered: ConnectionModes,
+    /// The type of the key that was no proof. Monitors say no more than "no", and the reason may be
+    /// that they allow no keys of this type.
+    key_type: Option<KeyType>,
 }
 
 impl std::error::Error for Refused {}
@@ -350,6 +376,8 @@ impl std::fmt::Display for Refused {
                 f,
                 "it allows {allowed} connections only, and {offered} ones are wanted"
             )
+        } else if let Some(key_type) = self.key_type {
+            write!(f, "{errno}, asked with a key of type {key_type}")
         } else {
             write!(f, "{errno}")
         }

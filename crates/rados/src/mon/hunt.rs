@@ -33,7 +33,7 @@ impl MonClient {
             let started = tokio::time::Instant::now();
             match self.try_at_once(round, patience).await {
                 Ok(opened) => return opened,
-                Err(failures) => self.report(failures),
+                Err(failures) => self.report(failures).await,
             }
             multiple = (multiple * self.timing.hunt_backoff)
                 .min(self.timing.hunt_max_multiple)
@@ -161,13 +161,13 @@ impl MonClient {
     }
 
     /// Tells whoever waits for a connection what has happened.
-    fn report(&self, failures: Vec<Failure>) {
-        if self.messenger.global_id().0 != 0 {
+    async fn report(&self, failures: Vec<Failure>) {
+        let is_refused = failures.iter().any(|failure| failure.refused.is_some());
+        let had_identity = self.messenger.global_id().0 != 0;
+        if is_refused && had_identity && !self.reload_key().await {
             // The monitors may have forgotten us while we were away.
-            if failures.iter().any(|failure| failure.refused.is_some()) {
-                tracing::warn!("the monitors do not take this client back as who it was");
-                self.messenger.credentials.forget_identity();
-            }
+            tracing::warn!("the monitors do not take this client back as who it was");
+            self.messenger.credentials.forget_identity();
         }
         let mut refused = failures.iter().find_map(|failure| failure.refused.clone());
         self.status.send_modify(|status| {

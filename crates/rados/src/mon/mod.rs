@@ -37,6 +37,8 @@ pub(crate) struct MonClient {
     messenger: Arc<Messenger>,
     objecter: Arc<Objecter>,
     wishes: Arc<Wishes>,
+    /// Where the user's key is looked up again when it is refused.
+    config: Config,
     /// The monitors of the configuration, for as long as there is no monitor map.
     configured: Vec<Monitor>,
     timing: Timing,
@@ -93,6 +95,7 @@ impl MonClient {
             messenger,
             objecter,
             wishes,
+            config: config.clone(),
             configured: candidates::of_config(config)?,
             timing: Timing {
                 hunt_interval: timeouts.hunt_interval,
@@ -167,6 +170,28 @@ impl MonClient {
             requests::Pending::new(tid, pending, self)
         };
         pending.answer().await
+    }
+
+    /// Looks for the user's key where the configuration says it is, after the one in use was refused:
+    /// it may have been rotated. Gives true if there is another one, which is used from now on.
+    ///
+    /// # Cancellation
+    /// The files are read all the same, and what they hold is not used.
+    async fn reload_key(&self) -> bool {
+        let config = self.config.clone();
+        let key = match tokio::task::spawn_blocking(move || config.key()).await {
+            Ok(Ok(key)) => key,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the user's key was refused, and cannot be read again");
+                return false;
+            }
+            Err(_) => return false,
+        };
+        let is_other = self.messenger.credentials.set_key(key);
+        if is_other {
+            tracing::info!("the user's key was changed, the new one is used");
+        }
+        is_other
     }
 
     /// Fails everything that waits for an answer.

@@ -107,6 +107,9 @@ impl MonClient {
             if self.lock().session.is_none() {
                 return;
             }
+            if self.wishes.take_key() && self.reload_key().await {
+                self.wishes.tickets();
+            }
             self.fulfil_wishes();
         }
     }
@@ -267,12 +270,14 @@ impl MonClient {
         };
         if let Err(errno) = crate::Errno::check(reply.result) {
             tracing::warn!(%errno, message = reply.message, "the monitor renews no tickets");
+            self.wishes.key();
         } else if let Err(error) = self
             .messenger
             .credentials
             .handle_renewal(&renewal, &reply.payload)
         {
             tracing::warn!(%error, "the monitor's tickets are of no use");
+            self.wishes.key();
         } else {
             self.objecter.tickets_renewed();
         }
