@@ -15,13 +15,14 @@ use crate::conf::Conf;
 use crate::keyring::{self, KeyMaker};
 use crate::launcher::Launcher;
 use crate::layout::Layout;
-use crate::{Daemon, Error};
+use crate::{Daemon, Error, Release};
 
 /// A cluster whose files are being made.
 pub(crate) struct Bootstrap<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) launcher: &'a Launcher,
     pub(crate) options: &'a Builder,
+    pub(crate) release: Release,
     /// Nothing if the release knows one type of keys only.
     pub(crate) ciphers: Option<Ciphers>,
     pub(crate) fsid: &'a str,
@@ -84,7 +85,10 @@ impl Bootstrap<'_> {
         // monitors know the options of modules only once a manager has told them.
         let option = "mgr/devicehealth/enable_monitoring";
         let mut lines = format!("config set mgr {option} false --force\n");
-        for warning in self.ciphers.iter().flat_map(|c| c.unwanted_warnings()) {
+        let old_keys = self.ciphers.map_or(&[][..], Ciphers::unwanted_warnings);
+        // Debian's manager of this release cannot load them, and serves what it does itself.
+        let modules = (self.release == Release::Reef).then_some(&"MGR_MODULE_DEPENDENCY");
+        for warning in old_keys.iter().chain(modules) {
             lines.push_str(&format!("health mute {warning} --sticky\n"));
         }
         for (osd, uuid) in osds.iter().zip(&uuids) {

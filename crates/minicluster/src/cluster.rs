@@ -168,6 +168,7 @@ impl Cluster {
             layout,
             launcher,
             options,
+            release: state.release,
             ciphers: Ciphers::of(options, state.release)?,
             fsid: &state.fsid,
             reserved: &reserved,

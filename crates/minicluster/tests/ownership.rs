@@ -1,20 +1,11 @@
 //! Whoever starts a cluster owns it: nothing is left when the owner is gone.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a panic is how a test fails"
-)]
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+mod support;
+
+use std::process::Command;
 
 use minicluster::{Cluster, Daemon, Error};
-
-/// Set in the child process that owns a cluster and is killed.
-const OWNER: &str = "MINICLUSTER_TEST_OWNER";
+use support::{assert_gone, daemon_pids, is_running, parent_of, wait_until};
 
 #[test]
 fn dropping_a_cluster_leaves_nothing() {
@@ -25,47 +16,6 @@ fn dropping_a_cluster_leaves_nothing() {
     drop(cluster);
     assert_gone(&pids);
     assert!(!dir.exists());
-}
-
-#[test]
-fn killing_the_owner_leaves_nothing() {
-    if std::env::var_os(OWNER).is_some() {
-        own_a_cluster_until_killed();
-    }
-    let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killing_the_owner_leaves_nothing", "--nocapture"])
-        .env(OWNER, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-    let line = lines
-        .map(Result::unwrap)
-        .find_map(|l| l.strip_prefix("owns ").map(str::to_owned));
-    let line = line.expect("the owner tells what it owns");
-    let (dir, pids) = line.split_once(' ').unwrap();
-    let pids: Vec<u32> = pids.split(',').map(|p| p.parse().unwrap()).collect();
-    assert_eq!(pids.len(), 3);
-    for pid in &pids {
-        assert!(is_running(*pid), "{pid} is not there to begin with");
-    }
-    owner.kill().unwrap();
-    owner.wait().unwrap();
-    wait_until("the daemons are gone", || {
-        !pids.iter().any(|p| is_running(*p))
-    });
-    wait_until("the directory is gone", || !Path::new(dir).exists());
-}
-
-/// Tells what it owns, and waits for the end of its standard input, which does not come.
-fn own_a_cluster_until_killed() -> ! {
-    let cluster = Cluster::builder().start().unwrap();
-    let pids: Vec<String> = daemon_pids(&cluster).iter().map(u32::to_string).collect();
-    println!("\nowns {} {}", cluster.dir().display(), pids.join(","));
-    let mut line = String::new();
-    let _ = std::io::stdin().read_line(&mut line);
-    panic!("was not killed");
 }
 
 #[test]
@@ -128,42 +78,4 @@ fn a_failed_start_shows_the_log_and_leaves_nothing() {
         "{error}"
     );
     assert!(!dir.exists());
-}
-
-fn daemon_pids(cluster: &Cluster) -> Vec<u32> {
-    cluster
-        .daemons()
-        .into_iter()
-        .filter_map(|d| cluster.pid(d))
-        .collect()
-}
-
-fn assert_gone(pids: &[u32]) {
-    for pid in pids {
-        assert!(!is_running(*pid), "{pid} is still there");
-    }
-}
-
-/// A process that has ended but is not reaped yet does not count.
-fn is_running(pid: u32) -> bool {
-    stat_fields(pid).is_some_and(|fields| fields[0] != "Z")
-}
-
-fn parent_of(pid: u32) -> u32 {
-    stat_fields(pid).unwrap()[1].parse().unwrap()
-}
-
-/// The fields of `/proc/PID/stat` after the name.
-fn stat_fields(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    Some(rest.split_ascii_whitespace().map(str::to_owned).collect())
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not so within 30 s: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use minicluster::Release;
 
 use super::{Outcome, passed};
 use crate::workspace;
@@ -94,6 +95,16 @@ pub(super) fn deny() -> anyhow::Result<Outcome> {
 pub(super) fn test(args: &[&str]) -> anyhow::Result<Outcome> {
     let mut command = workspace::cargo();
     command.args(["test", "--no-fail-fast"]).args(args);
+    count(&mut command)
+}
+
+/// `cargo test` with clusters of this release.
+pub(super) fn test_on(release: Release, args: &[&str]) -> anyhow::Result<Outcome> {
+    let mut command = workspace::cargo();
+    command
+        .args(["test", "--no-fail-fast"])
+        .args(args)
+        .env(Release::VARIABLE, release.name());
     count(&mut command)
 }
 

@@ -2,21 +2,30 @@
 
 mod cargo;
 mod fuzz;
+mod releases;
 mod sources;
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use minicluster::packages;
+use minicluster::{Release, packages};
 
 pub(crate) use cargo::Counts;
+use releases::Roots;
 
 /// Which checks to make.
 #[derive(Args)]
 pub(crate) struct Task {
     /// Leaves out what needs a cluster.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["releases", "all_releases"])]
     quick: bool,
+    /// Only the tests on clusters, all of them, and on this release of Ceph; may be given several
+    /// times.
+    #[arg(long = "release", value_name = "NAME")]
+    releases: Vec<Release>,
+    /// Only the tests on clusters, all of them, on every release that some Debian has.
+    #[arg(long, conflicts_with = "releases")]
+    all_releases: bool,
 }
 
 /// How a step went.
@@ -28,56 +37,87 @@ enum Outcome {
 
 /// A step that has been done.
 struct Done {
-    name: &'static str,
+    name: String,
     time: Duration,
     outcome: Outcome,
 }
 
-type Step = (&'static str, fn() -> anyhow::Result<Outcome>);
+/// The steps that have been done, each shown as it was.
+#[derive(Default)]
+struct Steps(Vec<Done>);
 
-/// Does all steps, also after one has failed, and fails if any has.
-pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
-    let mut steps: Vec<Step> = vec![
-        ("packages", install),
-        ("sources", || sources::check().map(|()| passed())),
-        ("format", || cargo::plain(&["fmt", "--all", "--check"])),
-        ("clippy", cargo::clippy),
-        ("documentation", cargo::documentation),
-        ("msgr2 without I/O", || {
-            cargo::plain(&["check", "--package", "msgr2", "--no-default-features"])
-        }),
-        ("licences and bans", cargo::deny),
-        ("unit tests", || {
-            cargo::test(&["--workspace", "--lib", "--bins"])
-        }),
-        ("documentation tests", || {
-            cargo::test(&["--workspace", "--doc"])
-        }),
-    ];
-    if !task.quick {
-        steps.push(("tests on clusters", || {
-            cargo::test(&["--workspace", "--test", "*"])
-        }));
-    }
-    steps.push(("fuzz targets", fuzz::run));
-
-    let mut done = Vec::new();
-    for (name, step) in steps {
+impl Steps {
+    fn run(&mut self, name: &str, step: impl FnOnce() -> anyhow::Result<Outcome>) {
         println!("=== {name}");
         let start = Instant::now();
         let outcome = step().unwrap_or_else(Outcome::Failed);
-        let step = Done {
-            name,
+        let done = Done {
+            name: name.to_owned(),
             time: start.elapsed(),
             outcome,
         };
-        println!("{}\n", step.line());
-        if let Outcome::Failed(e) = &step.outcome {
+        println!("{}\n", done.line());
+        if let Outcome::Failed(e) = &done.outcome {
             println!("{e:#}\n");
         }
-        done.push(step);
+        self.0.push(done);
     }
-    summarise(&done)
+}
+
+/// Does all steps, also after one has failed, and fails if any has.
+pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    steps.run("packages", install);
+    let releases = if task.all_releases {
+        &Release::ALL
+    } else {
+        task.releases.as_slice()
+    };
+    if !releases.is_empty() {
+        for release in releases {
+            steps.run(&format!("root of {release}"), || {
+                release.ensure()?;
+                Ok(passed())
+            });
+        }
+        for release in releases {
+            steps.run(&format!("tests on {release}"), || {
+                cargo::test_on(*release, ALL_ON_CLUSTERS)
+            });
+        }
+        return summarise(&steps.0);
+    }
+
+    // Made while everything else is compiled.
+    let mut roots = (!task.quick).then(Roots::start).transpose()?;
+    steps.run("sources", || sources::check().map(|()| passed()));
+    steps.run("format", || cargo::plain(&["fmt", "--all", "--check"]));
+    steps.run("clippy", cargo::clippy);
+    steps.run("documentation", cargo::documentation);
+    steps.run("msgr2 without I/O", || {
+        cargo::plain(&["check", "--package", "msgr2", "--no-default-features"])
+    });
+    steps.run("licences and bans", cargo::deny);
+    steps.run("unit tests", || {
+        cargo::test(&["--workspace", "--lib", "--bins"])
+    });
+    steps.run("documentation tests", || {
+        cargo::test(&["--workspace", "--doc"])
+    });
+    if let Some(roots) = &mut roots {
+        let main = roots.main();
+        steps.run(&format!("tests on {main}"), || {
+            cargo::test_on(main, ALL_ON_CLUSTERS)
+        });
+        for (release, outcome) in roots {
+            steps.run(&format!("smoke on {release}"), || match outcome {
+                Ok(()) => cargo::test_on(release, SMOKE),
+                Err(why) => Ok(Outcome::Skipped(why)),
+            });
+        }
+    }
+    steps.run("fuzz targets", fuzz::run);
+    summarise(&steps.0)
 }
 
 impl Done {
@@ -111,10 +151,14 @@ fn summarise(done: &[Done]) -> anyhow::Result<()> {
     let failed: Vec<&str> = done
         .iter()
         .filter(is_failed)
-        .map(|step| step.name)
+        .map(|step| step.name.as_str())
         .collect();
     anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    println!("\nEverything holds.");
+    let is_skipped = |step: &&Done| matches!(step.outcome, Outcome::Skipped(_));
+    match done.iter().filter(is_skipped).count() {
+        0 => println!("\nEverything holds."),
+        count => println!("\nAll that was checked holds; {count} of the steps were skipped."),
+    }
     Ok(())
 }
 
@@ -128,3 +172,8 @@ fn install() -> anyhow::Result<Outcome> {
 fn passed() -> Outcome {
     Outcome::Passed(Counts::default())
 }
+
+/// Every integration test.
+const ALL_ON_CLUSTERS: &[&str] = &["--workspace", "--test", "*"];
+/// The least that has to work on every release: the test programs of this name.
+const SMOKE: &[&str] = &["--workspace", "--test", "smoke"];
