@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(dead_code, reason = "of what tests share, this uses a part")]
 
+mod key_types;
 mod support;
 
 use minicluster::Mode;

@@ -222,7 +222,9 @@ impl ClientAuth for MonitorAuth {
     fn more(&mut self, payload: &[u8]) -> Result<Bytes, AuthError> {
         match &mut self.exchange {
             MonitorExchange::None(_) => Err("a challenge although no proof is asked for".into()),
-            MonitorExchange::Cephx { handshake, .. } => Ok(handshake.handle_more(payload, &mut random)?),
+            MonitorExchange::Cephx { handshake, .. } => {
+                Ok(handshake.handle_more(payload, &mut random)?)
+            }
         }
     }
 
