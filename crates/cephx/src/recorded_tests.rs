@@ -53,6 +53,11 @@ fn bytes(hex: &str) -> Vec<u8> {
         .collect()
 }
 
+/// All beginnings of an answer.
+fn cuts(answer: &[u8]) -> impl Iterator<Item = &[u8]> {
+    (0..answer.len()).map(|len| &answer[..len])
+}
+
 /// Draws this number and nothing else.
 fn only(number: u64) -> impl FnMut(&mut [u8]) {
     move |bytes| bytes.copy_from_slice(&number.to_le_bytes())
@@ -67,8 +72,25 @@ fn replay_monitor(key: &CryptoKey, connection: &Connection, session: &mut Client
     let name = AuthEntityName::client("admin");
     let mut client = MonitorHandshake::new(name, key.clone(), GlobalId(0), None, proof.wanted);
     assert_eq!(client.request(), connection.sent[0]);
+    for cut in cuts(&connection.answered[0]) {
+        let name = AuthEntityName::client("admin");
+        let mut client = MonitorHandshake::new(name, key.clone(), GlobalId(0), None, proof.wanted);
+        client.request();
+        let result = client.handle_more(cut, &mut only(proof.client_challenge));
+        assert!(result.is_err(), "cut at {}", cut.len());
+    }
     let sent = client.handle_more(&connection.answered[0], &mut only(proof.client_challenge));
     assert_eq!(sent.unwrap(), connection.sent[1]);
+    for cut in cuts(&connection.answered[1]) {
+        let name = AuthEntityName::client("admin");
+        let mut client = MonitorHandshake::new(name, key.clone(), GlobalId(0), None, proof.wanted);
+        client.request();
+        client
+            .handle_more(&connection.answered[0], &mut only(proof.client_challenge))
+            .unwrap();
+        let result = client.handle_done(connection.global_id, cut, NOW);
+        assert!(result.is_err(), "cut at {}", cut.len());
+    }
     let (keys, grant) = client
         .handle_done(connection.global_id, &connection.answered[1], NOW)
         .unwrap();
@@ -94,10 +116,26 @@ fn replay_service(connection: &Connection, session: &ClientSession) {
         assert_eq!(authorize.challenge, None);
         authorize.nonce
     };
-    let mut client = session
-        .service_handshake(connection.server, NOW, &mut only(nonce))
-        .unwrap();
-    assert_eq!(client.request(&mut no_randomness), connection.sent[0]);
+    let begin = || {
+        let client = session
+            .service_handshake(connection.server, NOW, &mut only(nonce))
+            .unwrap();
+        assert_eq!(client.request(&mut no_randomness), connection.sent[0]);
+        client
+    };
+    for cut in cuts(&connection.answered[0]) {
+        let result = begin().handle_more(cut, &mut no_randomness);
+        assert!(result.is_err(), "cut at {}", cut.len());
+    }
+    for cut in cuts(&connection.answered[1]) {
+        let mut client = begin();
+        client
+            .handle_more(&connection.answered[0], &mut no_randomness)
+            .unwrap();
+        let result = client.handle_done(cut);
+        assert!(result.is_err(), "cut at {}", cut.len());
+    }
+    let mut client = begin();
     let sent = client.handle_more(&connection.answered[0], &mut no_randomness);
     assert_eq!(sent.unwrap(), connection.sent[1]);
     let keys = client.handle_done(&connection.answered[1]).unwrap();

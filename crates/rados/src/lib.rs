@@ -23,6 +23,9 @@ mod auth;
 mod cluster;
 pub mod config;
 mod decode_any;
+#[cfg(test)]
+#[path = "../../denc/testdata/dencoder.rs"]
+mod dencoder;
 mod errno;
 mod error;
 mod features;
@@ -35,6 +38,8 @@ mod objecter;
 mod op;
 pub mod osdmap;
 mod pool;
+#[cfg(test)]
+mod vectors;
 mod watch;
 mod watchers;
 

@@ -120,9 +120,10 @@ impl Objects {
 }
 
 /// A part of the list of a placement group.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     /// Where the next page begins.
-    next: HObject,
+    pub(crate) next: HObject,
     pub(crate) objects: Vec<ListedObject>,
 }
 

@@ -17,8 +17,10 @@ pub struct MonMap {
 
 /// The newest structure version whose layout is known.
 const SUPPORTED: u8 = 10;
-/// Before this version addresses are listed without types, outside of the monitors' own structures.
-const WITH_MON_INFO: u8 = 6;
+/// Before this version there are no structures of the monitors' own, only a list of addresses.
+const WITH_MON_INFO: u8 = 5;
+/// Since this version there is no such list any more.
+const WITHOUT_ADDRS: u8 = 6;
 
 impl Decode for MonMap {
     const MIN_LEN: usize = 6;
@@ -28,6 +30,11 @@ impl Decode for MonMap {
         let fields = &mut map.reader;
         let fsid = fields.get()?;
         let epoch = fields.get()?;
+        let addrs: BTreeMap<String, EntityAddr> = if map.version < WITHOUT_ADDRS {
+            fields.get()?
+        } else {
+            BTreeMap::new()
+        };
         let monitors = if map.version >= WITH_MON_INFO {
             fields.skip(2 * denc::UTime::LEN)?;
             for _ in 0..2 {
@@ -39,8 +46,7 @@ impl Decode for MonMap {
                 .map(|(name, info)| (name, info.addrs))
                 .collect()
         } else {
-            let monitors: BTreeMap<String, EntityAddr> = fields.get()?;
-            monitors
+            addrs
                 .into_iter()
                 .map(|(name, addr)| (name, addr.into()))
                 .collect()

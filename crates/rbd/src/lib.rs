@@ -21,6 +21,10 @@
 
 mod create;
 mod decode_any;
+#[cfg(test)]
+#[path = "../../denc/testdata/dencoder.rs"]
+#[expect(dead_code, reason = "others need more of it")]
+mod dencoder;
 mod directory;
 mod discard;
 mod error;
@@ -36,6 +40,8 @@ mod metadata;
 mod object_names;
 mod parent;
 mod pool_check;
+#[cfg(test)]
+mod printed;
 mod progress;
 mod read;
 mod remove;

@@ -1,7 +1,11 @@
 //! Maps made by `crushtool`, and what it says about them.
 
+#[path = "../../../denc/testdata/dencoder.rs"]
+#[expect(dead_code, reason = "others need more of it")]
+mod dencoder;
 mod hostile;
 mod mappings;
+mod printed;
 
 use std::path::PathBuf;
 

@@ -57,3 +57,29 @@ impl Decode for GroupSnapshot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What `ceph-dencoder` of Ceph 14.2 encodes, and what it prints of that.
+    const LINES: &str = include_str!("../../testdata/group_snapshots.jsonl");
+
+    #[test]
+    fn snapshots_of_groups_are_what_ceph_reads() {
+        for line in LINES.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let digits = line["bytes"].as_str().unwrap();
+            let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+            let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+            let snapshot = GroupSnapshot::decode_all("snapshot", &bytes).unwrap();
+            assert_eq!(snapshot.name, line["says"]["name"].as_str().unwrap());
+            for len in 0..bytes.len() {
+                assert!(GroupSnapshot::decode_all("snapshot", &bytes[..len]).is_err());
+            }
+        }
+        assert_eq!(LINES.lines().count(), 2);
+    }
+}

@@ -16,6 +16,8 @@
 mod error;
 mod handshake;
 mod proto;
+#[cfg(test)]
+mod recorded_tests;
 mod reply;
 mod request;
 mod server;

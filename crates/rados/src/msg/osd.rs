@@ -136,7 +136,7 @@ pub(crate) struct OsdOpReply {
 }
 
 /// Where the object of a cache tier really is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Redirect {
     pub(crate) locator: ObjectLocator,
     /// Another name, if not empty.

@@ -20,7 +20,7 @@ use crate::osdmap::pg::PgId;
 use crate::osdmap::pool::PgPool;
 
 /// The version of the part for clients that Luminous wrote.
-const OLDEST_CLIENT: u8 = 6;
+const OLDEST_CLIENT: u8 = 5;
 /// The newest version of the part for clients (Reef).
 const NEWEST_CLIENT: u8 = 9;
 /// The version of the part for OSDs that Luminous wrote.
@@ -153,9 +153,12 @@ fn decode_client_part(reader: &mut Reader<'_>) -> Result<Incremental> {
     let old_pg_upmap = fields.get()?;
     let pg_upmap_items = fields.get()?;
     let old_pg_upmap_items = fields.get()?;
-    let removed_snaps = fields.get()?;
-    // new_purged_snaps
-    decode::skip_purged_snaps(&mut fields)?;
+    let mut removed_snaps = BTreeMap::new();
+    if version >= 6 {
+        removed_snaps = fields.get()?;
+        // new_purged_snaps
+        decode::skip_purged_snaps(&mut fields)?;
+    }
     let (mut last_up_change, mut last_in_change) = (UTime::default(), UTime::default());
     if version >= 8 {
         last_up_change = fields.get()?;

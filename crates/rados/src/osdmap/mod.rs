@@ -39,4 +39,4 @@ pub use placement::{OsdSet, Placement};
 pub use pool::{PgPool, PoolSnap, PoolType};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,12 +2,13 @@
 # Starts a cluster, changes its OSD map in all kinds of ways, and takes all epochs out of the
 # monitor's store.
 #
-#   live.sh OUT_DIR pacific|tentacle [EPOCH]...
+#   live.sh OUT_DIR nautilus|pacific|tentacle [EPOCH]...
 #
 # Writes OUT_DIR/CLUSTER.incrementals, OUT_DIR/CLUSTER.fulls and, for the epochs named,
 # OUT_DIR/live/CLUSTER-EPOCH.osdmap for make.sh. Uses ceph-mon, ceph-osd, monmaptool, ceph, rbd and
-# ceph-kvstore-tool of the PATH; `tentacle` wants monitor and OSDs of Ceph 20.2. Commands that the
-# cluster refuses are reported and passed over: what counts is what the monitor stores.
+# ceph-kvstore-tool of the PATH; `nautilus` wants monitor and OSDs of Ceph 14.2, `tentacle` of 20.2.
+# Commands that the cluster refuses are reported and passed over: what counts is what the monitor
+# stores.
 set -e
 out=$(realpath "$1") cluster=$2
 shift 2
@@ -15,6 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 cd "$work"
 case $cluster in
+nautilus) osds=3 port=21050 ;;
 pacific) osds=5 port=17100 ;;
 tentacle) osds=4 port=17150 ;;
 esac
@@ -43,6 +45,11 @@ log file = $work/\$name.log
 pid file = $work/\$name.pid
 mon data = $work/mon.\$id
 osd data = $work/osd.\$id
+CONF
+# Encodes maps as Luminous did, until it is told that all OSDs are newer.
+[ "$cluster" != nautilus ] || cat >>ceph.conf <<CONF
+mon debug no require mimic = true
+mon debug no require nautilus = true
 CONF
 export CEPH_CONF=$work/ceph.conf
 trap 'kill $(cat "$work"/*.pid) 2>/dev/null; sleep 3; rm -r "$work"' EXIT
@@ -141,6 +148,50 @@ pacific() {
     c rbd snap rm rep/img@s1
     o pg-temp 5.1 3 0 2
     o set-require-min-compat-client luminous --yes-i-really-mean-it
+}
+
+# The changes that each way of encoding them is to have seen: $1 tells them apart.
+nautilus_changes() {
+    o pool create "rep$1" 8 8
+    o pool application enable "rep$1" rbd
+    o erasure-code-profile set "k2m1$1" k=2 m=1 crush-failure-domain=osd
+    o pool create "ec$1" 4 4 erasure "k2m1$1"
+    o pool mksnap "ec$1" snap1
+    o pool mksnap "ec$1" snap2
+    o pool rmsnap "ec$1" snap1
+    o pg-upmap-items 1.1 0 2
+    o rm-pg-upmap-items 1.1
+    o pg-upmap 1.2 2 1 0
+    o rm-pg-upmap 1.2
+    o pg-temp 1.3 1 2
+    o primary-temp 1.4 2
+    o blacklist add "10.1.2.$1:0/77"
+    o blacklist add "[fd00::$1]:0/5"
+    o blacklist rm "[fd00::$1]:0/5"
+    o primary-affinity osd.1 "0.$1"
+    o reweight 2 "0.$1"
+    o set-nearfull-ratio "0.8$1"
+    o set noout
+    o unset noout
+    o down 1
+    o setmaxosd $((3 + $1))
+    # A snapshot that a client removes; the first command waits for the placement groups.
+    c rados -p "rep$1" put object ceph.conf
+    c rbd create "rep$1/img" --size 8M
+    c rbd snap create "rep$1/img@s1"
+    c rbd snap rm "rep$1/img@s1"
+    o pool delete "ec$1" "ec$1" $yes
+    o erasure-code-profile rm "k2m1$1"
+    sleep 2
+}
+
+nautilus() {
+    o set-require-min-compat-client luminous --yes-i-really-mean-it
+    nautilus_changes 1
+    o require-osd-release mimic
+    nautilus_changes 2
+    o require-osd-release nautilus
+    nautilus_changes 3
 }
 
 tentacle() {

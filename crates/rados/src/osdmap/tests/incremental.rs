@@ -50,6 +50,12 @@ fn follow(cluster: &str) -> usize {
     compared
 }
 
+/// The cluster is told twice that all OSDs are newer now, upon which the encoding changes.
+#[test]
+fn incrementals_lead_to_the_full_maps_of_nautilus() {
+    assert!(follow("nautilus") > 20);
+}
+
 #[test]
 fn incrementals_lead_to_the_full_maps_of_pacific() {
     assert!(follow("pacific") > 15);

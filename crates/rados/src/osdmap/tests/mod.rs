@@ -4,3 +4,6 @@ mod fields;
 mod hostile;
 mod incremental;
 mod placement;
+mod printed;
+
+pub(crate) use printed::printed_locator;
