@@ -6,5 +6,6 @@
 mod connecting;
 mod faults;
 mod objects;
+mod placement;
 mod support;
 mod watching;

@@ -39,7 +39,8 @@ pub(super) fn run() -> anyhow::Result<Outcome> {
         let worker = || {
             let mut result = Ok(());
             while let Some(program) = next() {
-                result = result.and(fuzz(program, &dir));
+                let outcome = fuzz(program, &dir);
+                result = result.and(outcome);
             }
             result
         };
