@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use minicluster::{Cluster, Daemon};
+use minicluster::{Cluster, Daemon, Release};
 use rados::Pool;
 use tokio::task::JoinSet;
 
@@ -135,7 +135,12 @@ async fn a_blocklisted_client_is_told_so() {
     let pool = ours.pool("data").await.unwrap();
     pool.write_full("o", "before").await.unwrap();
     let addr = ours.addr().to_string();
-    cluster.ceph(&["osd", "blocklist", "add", &addr]).unwrap();
+    let list = if cluster.release() < Release::Pacific {
+        "blacklist"
+    } else {
+        "blocklist"
+    };
+    cluster.ceph(&["osd", list, "add", &addr]).unwrap();
     ours.update_osdmap().await.unwrap();
     let error = pool.write_full("o", "after").await.unwrap_err();
     assert!(

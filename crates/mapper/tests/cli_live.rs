@@ -153,8 +153,8 @@ fn commands_that_look_print_what_rbd_prints() {
             "create --size 1T --image-feature layering --stripe-unit 64K --stripe-count 5 --data-pool data striped",
             "create --size 1001B --object-size 64K --image-feature layering odd",
             "create --size 0 --image-feature layering zero",
-            "snap create --no-progress plain@first",
-            "snap create --no-progress plain@second",
+            "snap create plain@first",
+            "snap create plain@second",
             "snap protect plain@second",
             "snap limit set --limit 7 plain",
             "clone plain@second clone",
@@ -214,7 +214,7 @@ fn failures_have_the_words_and_the_status_of_rbd() {
             "create --size 10 --image-feature layering a",
             "create --size 10 --image-feature layering b",
             "create --size 10 --image-feature layering kept",
-            "snap create --no-progress kept@s",
+            "snap create kept@s",
         ],
     );
     for line in [
@@ -461,7 +461,7 @@ fn images_come_out_as_they_went_in() {
         .count();
     assert_eq!(stored, 6);
 
-    all_work(&cluster, rbd, &["snap create --no-progress ours@s"]);
+    all_work(&cluster, rbd, &["snap create ours@s"]);
     all_work(
         &cluster,
         orbd,

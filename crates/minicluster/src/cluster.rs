@@ -511,7 +511,9 @@ impl Cluster {
     pub fn wait_for_osds_up(&self, count: usize) -> Result<(), Error> {
         self.poll(&format!("{count} OSDs up"), || {
             let stat = self.ceph_json(&["osd", "stat"])?;
-            let up = stat.get("num_up_osds").and_then(Value::as_u64);
+            // Nautilus has the numbers one level down.
+            let counts = stat.get("osdmap").unwrap_or(&stat);
+            let up = counts.get("num_up_osds").and_then(Value::as_u64);
             Ok((up == u64::try_from(count).ok(), stat.to_string()))
         })
     }
@@ -532,8 +534,8 @@ impl Cluster {
     }
 
     fn is_mgr_available(&self) -> Result<bool, Error> {
-        let stat = self.ceph_json(&["mgr", "stat"])?;
-        Ok(stat.get("available").and_then(Value::as_bool) == Some(true))
+        let map = self.ceph_json(&["mgr", "dump"])?;
+        Ok(map.get("available").and_then(Value::as_bool) == Some(true))
     }
 
     /// Polls the cluster until it is as wanted, or the limit has passed.

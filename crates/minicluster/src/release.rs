@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use crate::packages::{self, CLUSTER};
 use crate::{Error, roots};
@@ -81,6 +82,11 @@ impl Release {
     /// [`Error::Output`] when they are of a release not known here.
     pub fn host() -> Result<Option<Self>, Error> {
         const PROGRAM: &str = "ceph-mon";
+        // Asked for by every cluster that is started; it may only change from nothing.
+        static HOST: OnceLock<Release> = OnceLock::new();
+        if let Some(release) = HOST.get() {
+            return Ok(Some(*release));
+        }
         if !packages::is_program_there(PROGRAM) {
             return Ok(None);
         }
@@ -94,7 +100,7 @@ impl Release {
             })?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         match Self::of_version(&text) {
-            Some(release) => Ok(Some(release)),
+            Some(release) => Ok(Some(*HOST.get_or_init(|| release))),
             None => Err(Error::Output {
                 command: format!("{PROGRAM} --version"),
                 output: text,

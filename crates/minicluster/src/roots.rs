@@ -22,19 +22,34 @@ pub(crate) fn ensure(release: Release) -> Result<PathBuf, Error> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::RootNeeded { release });
     }
-    let roots = directory();
+    ensure_in(&directory(), suite, |suite, root| {
+        packages::ensure(BUILDING)?;
+        build(suite, root)
+    })
+}
+
+/// The root of `suite` in the directory `roots`, made by `build` if it is not there yet. Processes
+/// and threads that want the same one wait for the first of them.
+fn ensure_in(
+    roots: &Path,
+    suite: &str,
+    build: impl FnOnce(&str, &Path) -> Result<(), Error>,
+) -> Result<PathBuf, Error> {
     let root = roots.join(suite);
     if root.exists() {
         return Ok(root);
     }
-    fs::create_dir_all(&roots).map_err(Error::file(&roots))?;
+    fs::create_dir_all(roots).map_err(Error::file(roots))?;
     let path = roots.join(format!("{suite}.lock"));
     let lock = File::create(&path).map_err(Error::file(&path))?;
     lock.lock().map_err(Error::file(&path))?;
-    // Somebody else may have made it while this process waited for its turn.
     if !root.exists() {
-        packages::ensure(BUILDING)?;
         let partial = roots.join(format!("{suite}.partial"));
+        // What an interrupted process left. Nothing is mounted in it: mounts go with their
+        // processes.
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(Error::file(&partial))?;
+        }
         build(suite, &partial)?;
         fs::rename(&partial, &root).map_err(Error::file(&root))?;
     }
@@ -58,10 +73,6 @@ fn directory() -> PathBuf {
 
 fn build(suite: &str, root: &Path) -> Result<(), Error> {
     tracing::info!(suite, root = %root.display(), "making a root");
-    // What an interrupted process left. Nothing is mounted in it: mounts go with their processes.
-    if root.exists() {
-        fs::remove_dir_all(root).map_err(Error::file(root))?;
-    }
     let script = Path::new(SCRIPTS).join(suite);
     let script = if script.exists() {
         script
@@ -207,6 +218,10 @@ const SHOWN_LINES: usize = 25;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -215,5 +230,47 @@ mod tests {
         assert_eq!(mirror_among("file:/media/cdrom/\n"), MIRROR);
         let several = "cdrom:[x]/\nhttps://mirror.example/debian/\nhttp://other.example/debian\n";
         assert_eq!(mirror_among(several), "https://mirror.example/debian");
+    }
+
+    /// Makes a root of one file; fails when something is there already.
+    fn make(root: &Path) -> Result<(), Error> {
+        fs::create_dir(root).map_err(Error::file(root))?;
+        fs::write(root.join("program"), "").map_err(Error::file(root))
+    }
+
+    #[test]
+    fn a_root_is_made_once_by_whoever_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = dir.path().join("roots");
+        let made = AtomicU32::new(0);
+        let arrived = Barrier::new(4);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    arrived.wait();
+                    let root = ensure_in(&roots, "trixie", |_, root| {
+                        made.fetch_add(1, Ordering::Relaxed);
+                        make(root)
+                    });
+                    assert!(root.unwrap().join("program").exists());
+                });
+            }
+        });
+        assert_eq!(made.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_root_that_is_not_complete_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let failed = ensure_in(dir.path(), "trixie", |_, root| {
+            make(root)?;
+            Err(Error::Unsupported("no network".into()))
+        });
+        assert!(matches!(failed, Err(Error::Unsupported(_))), "{failed:?}");
+        assert!(!dir.path().join("trixie").exists());
+        let root = ensure_in(dir.path(), "trixie", |_, root| make(root)).unwrap();
+        assert_eq!(root, dir.path().join("trixie"));
+        assert!(!dir.path().join("trixie.partial").exists());
+        ensure_in(dir.path(), "trixie", |_, _| panic!("it is there")).unwrap();
     }
 }

@@ -118,7 +118,7 @@ async fn a_new_object_map_is_marked_until_it_is_rebuilt() {
     let image = open(&pool, "mapped").await;
     let data = Random::new(31).bytes(9 << 20);
     image.write(3 << 20, data.clone()).await.unwrap();
-    rbd(&["snap", "create", "--no-progress", "rbd/mapped@before"]);
+    rbd(&["snap", "create", "rbd/mapped@before"]);
     let error = image
         .enable_features(Features::OBJECT_MAP)
         .await
@@ -222,7 +222,7 @@ async fn clones_are_refused_by_name_until_they_are_flat() {
         "64K",
         "rbd/origin",
     ]);
-    rbd(&["snap", "create", "--no-progress", "rbd/origin@s"]);
+    rbd(&["snap", "create", "rbd/origin@s"]);
     rbd(&["snap", "protect", "rbd/origin@s"]);
     rbd(&[
         "clone",

@@ -203,7 +203,7 @@ async fn an_interrupted_removal_can_be_repeated() {
 async fn what_is_still_needed_is_not_removed() {
     let pool = pool().await;
     rbd(&["create", "--size", "8M", "rbd/needed"]);
-    rbd(&["snap", "create", "--no-progress", "rbd/needed@s"]);
+    rbd(&["snap", "create", "rbd/needed@s"]);
     let error = rbd::remove(&pool, "needed", |_| {}).await.unwrap_err();
     assert!(
         matches!(error, Error::HasSnapshots { count: 1, .. }),

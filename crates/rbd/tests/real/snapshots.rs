@@ -58,12 +58,7 @@ async fn snapshots_keep_what_was_written_before_them() {
                     image.write(offset, data).await.unwrap();
                 }
             }
-            rbd(&[
-                "snap",
-                "create",
-                "--no-progress",
-                &format!("rbd/{name}@s{round}"),
-            ]);
+            rbd(&["snap", "create", &format!("rbd/{name}@s{round}")]);
             kept.push(held.clone());
             image.refresh().await.unwrap();
             // Snapshots keep what is cut off, too, and have sizes of their own.
@@ -103,7 +98,7 @@ async fn snapshots_are_read_only() {
     rbd::create(&pool, "frozen", &plain_options(1 << 20))
         .await
         .unwrap();
-    rbd(&["snap", "create", "--no-progress", "rbd/frozen@s"]);
+    rbd(&["snap", "create", "rbd/frozen@s"]);
     let image = Image::open(&pool, "frozen", at(SnapshotSelector::Name("s".to_string())))
         .await
         .unwrap();
@@ -156,12 +151,7 @@ async fn many_snapshots_are_listed_as_upstream_does() {
         .unwrap();
     // More than are asked about in one operation.
     for index in 0..20 {
-        rbd(&[
-            "snap",
-            "create",
-            "--no-progress",
-            &format!("rbd/many-snaps@s{index}"),
-        ]);
+        rbd(&["snap", "create", &format!("rbd/many-snaps@s{index}")]);
     }
     rbd(&["snap", "rm", "--no-progress", "rbd/many-snaps@s7"]);
     rbd(&["snap", "protect", "rbd/many-snaps@s9"]);
@@ -209,7 +199,7 @@ async fn a_watched_image_follows_what_others_do() {
     let mut random = Random::new(41);
     let first = random.bytes(8 << 20);
     image.write(0, first.clone()).await.unwrap();
-    rbd(&["snap", "create", "--no-progress", "rbd/followed@s"]);
+    rbd(&["snap", "create", "rbd/followed@s"]);
     let second = random.bytes(8 << 20);
     image.write(0, second.clone()).await.unwrap();
     assert_same("snapshot", &export("rbd/followed@s"), &first);
