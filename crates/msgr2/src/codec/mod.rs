@@ -18,6 +18,8 @@ pub(crate) use prepared::Prepared;
 pub(crate) use secure::Gcm;
 
 #[cfg(test)]
+mod compressed;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod tests;
