@@ -16,7 +16,9 @@ mod secrets;
 pub use conf::{ceph_conf, ini, mon_host};
 pub use images::{image_header, image_names, mapping, mountinfo, signatures};
 pub use maps::{answers, crush_map, messages, mon_map, osd_map, osd_map_incremental, osd_types};
-pub use messenger::{banner, client_connection, control_frames, frames};
+pub use messenger::{
+    banner, client_connection, compressed_frames, control_frames, decompression, frames,
+};
 pub use nbd::{nbd_handshake, nbd_requests};
 pub use primitives::{addresses, names};
 pub use secrets::{cephx, crypto_key, keyring};
@@ -38,9 +40,11 @@ targets![
     ceph_conf,
     cephx,
     client_connection,
+    compressed_frames,
     control_frames,
     crush_map,
     crypto_key,
+    decompression,
     frames,
     image_header,
     image_names,

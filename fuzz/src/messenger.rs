@@ -6,8 +6,8 @@ use msgr2::auth::{AuthSecrets, ClientAuth};
 use msgr2::frame::auth::{AuthRequest, BadMethod};
 use msgr2::frame::{Control, Tag};
 use msgr2::{
-    AuthError, AuthMethod, Banner, ClientOptions, Connection, ConnectionMode, Revision,
-    decode_frames,
+    AuthError, AuthMethod, Banner, ClientOptions, CompressionMethod, Connection, ConnectionMode,
+    Revision, decode_frames,
 };
 use smallvec::smallvec;
 
@@ -24,7 +24,7 @@ pub fn banner(data: &[u8]) {
 /// Frames of both revisions.
 pub fn frames(data: &[u8]) {
     for revision in [Revision::V2_0, Revision::V2_1] {
-        let Ok(frames) = decode_frames(revision, data) else {
+        let Ok(frames) = decode_frames(revision, None, data) else {
             continue;
         };
         for frame in frames {
@@ -32,6 +32,41 @@ pub fn frames(data: &[u8]) {
             let _ = Control::decode(frame.tag, first);
         }
     }
+}
+
+/// The number of a compression method, then frames that may be compressed with it.
+pub fn compressed_frames(data: &[u8]) {
+    let Some((number, data)) = data.split_first() else {
+        return;
+    };
+    let method = CompressionMethod::from_number(u32::from(*number) % 5);
+    if let Ok(frames) = decode_frames(Revision::V2_1, method, data) {
+        for frame in frames {
+            for (segment, max) in frame.segments.iter().zip(msgr2::limits::SEGMENT) {
+                assert!(segment.len() <= max);
+            }
+        }
+    }
+}
+
+/// The number of a compression method, then what it may have made.
+pub fn decompression(data: &[u8]) {
+    let Some((number, data)) = data.split_first() else {
+        return;
+    };
+    let Some(method) = CompressionMethod::from_number(u32::from(*number)) else {
+        return;
+    };
+    const MAX: usize = 1 << 20;
+    let Ok(bytes) = method.decompress(data, MAX) else {
+        return;
+    };
+    assert!(bytes.len() <= MAX);
+    let again = method.compress(&bytes).expect("a megabyte is not too much");
+    let again = method
+        .decompress(&again, MAX)
+        .expect("it was just compressed");
+    assert_eq!(bytes, again);
 }
 
 /// A tag, then the contents of a control frame.

@@ -18,9 +18,10 @@ pub struct ProtocolFeatures(pub u64);
 impl ProtocolFeatures {
     /// Revision 2.1 of the frames.
     pub const REVISION_1: Self = Self(1);
-    /// Compression of frames, which this crate does not do and so never advertises.
+    /// Compression of frames. Advertised by a side that has
+    /// [options](crate::CompressionOptions) for it.
     pub const COMPRESSION: Self = Self(2);
-    /// All that this crate can do.
+    /// All that this crate does unless told otherwise.
     pub const ALL: Self = Self::REVISION_1;
 
     /// Whether all of `other` is in this set.
@@ -54,11 +55,22 @@ pub struct Banner {
 }
 
 impl Banner {
-    /// Everything this crate can do, nothing required.
+    /// What this crate does unless told otherwise, nothing required.
     pub const OURS: Self = Self {
         supported: ProtocolFeatures::ALL,
         required: ProtocolFeatures(0),
     };
+
+    /// This banner, with compression offered as well or not at all.
+    pub(crate) const fn with_compression(mut self, is_offered: bool) -> Self {
+        let others = self.supported.0 & !ProtocolFeatures::COMPRESSION.0;
+        self.supported = ProtocolFeatures(if is_offered {
+            others | ProtocolFeatures::COMPRESSION.0
+        } else {
+            others
+        });
+        self
+    }
 
     /// The bytes that go out.
     pub fn encode(&self) -> [u8; 26] {

@@ -100,7 +100,7 @@ pub enum Event {
 impl Connection {
     /// A client's connection. What it has to say first can be written at once.
     pub fn client(options: ClientOptions, auth: Box<dyn ClientAuth>) -> Self {
-        let wire = Wire::new(&options.protocol);
+        let wire = Wire::new(&options.banner());
         let client = Client::new(options, auth);
         Self {
             state: State::Banner(Side::Client(Box::new(client)), Box::new(wire)),
@@ -114,7 +114,7 @@ impl Connection {
         auth: Box<dyn ServerAuth>,
         sessions: Box<dyn Sessions>,
     ) -> Self {
-        let wire = Wire::new(&options.protocol);
+        let wire = Wire::new(&options.banner());
         let server = Server::new(options, auth, sessions);
         Self {
             state: State::Banner(Side::Server(Box::new(server)), Box::new(wire)),
@@ -254,7 +254,7 @@ impl Connection {
     /// [`Error::MessageTooLong`], [`Error::NoncesUsedUp`].
     pub fn send(&mut self, message: Message) -> Result<(), Error> {
         let open = self.opened()?;
-        let outgoing = Outgoing::new(message, open.sender.is_secure())?;
+        let outgoing = Outgoing::new(message, open.sender.form())?;
         open.acked = open.receiver.last_received();
         open.sender.send(outgoing, open.acked)
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use denc::{DecodeError, EntityAddr, EntityAddrVec, EntityType, Features};
 use smallvec::SmallVec;
 
-use crate::ConnectionMode;
+use crate::compression::DecompressError;
 use crate::frame::Tag;
+use crate::{CompressionMethod, ConnectionMode};
 
 /// What an implementation of authentication reports.
 pub type AuthError = Box<dyn std::error::Error + Send + Sync>;
@@ -83,7 +84,25 @@ pub enum Error {
         /// Its number of segments.
         count: u8,
     },
-    /// Preamble flags that were not negotiated.
+    /// A compressed frame, though compression was not agreed on.
+    #[error("frame {tag} is compressed, which was not agreed on")]
+    CompressedFrame {
+        /// The frame's tag.
+        tag: Tag,
+    },
+    /// A segment that cannot be decompressed.
+    #[error("segment {segment} of frame {tag} is no {method}")]
+    Decompress {
+        /// The frame's tag.
+        tag: Tag,
+        /// The segment's number.
+        segment: usize,
+        /// The method agreed on.
+        method: CompressionMethod,
+        /// What is wrong with it.
+        source: DecompressError,
+    },
+    /// Preamble flags that no version of the protocol has.
     #[error("frame {tag} has the flags {flags:#04x}")]
     FrameFlags {
         /// The frame's tag.
@@ -226,6 +245,17 @@ pub enum Error {
         mode: ConnectionMode,
         /// What was offered.
         offered: SmallVec<[ConnectionMode; 2]>,
+    },
+    /// The peer chose a compression method that nobody knows.
+    #[error("the peer chose the compression method {0}")]
+    UnknownCompression(u32),
+    /// The peer chose a compression method that was not offered, or compresses without being asked.
+    #[error("the peer chose to compress with {method}, offered were {offered:?}")]
+    CompressionNotOffered {
+        /// Its choice.
+        method: CompressionMethod,
+        /// What was offered.
+        offered: Vec<CompressionMethod>,
     },
     /// Secure mode was agreed on, but authentication gave no (or too short) a secret for it.
     #[error("a connection secret of {len} bytes is too short for secure mode")]

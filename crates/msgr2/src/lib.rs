@@ -20,8 +20,8 @@
 //! [Control frames](frame::Control) have the first segment only; a [message](Message) has its
 //! [header](frame::message::Header) there, and its three parts in the others. How segments are
 //! protected depends on the mode agreed on during authentication: with checksums (crc) or encrypted
-//! (secure), and on the [revision](Revision) agreed on in the [banners](Banner), 2.1 or 2.0. Frames
-//! are never compressed: this side does not offer it.
+//! (secure), and on the [revision](Revision) agreed on in the [banners](Banner), 2.1 or 2.0. Where
+//! [compression](CompressionOptions) was agreed on too, messages are compressed before that.
 //!
 //! # A connection
 //!
@@ -34,6 +34,8 @@
 //!   | <--- AUTH_REPLY_MORE, AUTH_REQUEST_MORE ---> |   as often as the method needs
 //!   | <--------------------------------- AUTH_DONE |   from here on as the mode says
 //!   | AUTH_SIGNATURE -------------- AUTH_SIGNATURE |   each over all it received so far
+//!   | COMPRESSION_REQUEST -----------------------> |   if both banners offer compression
+//!   | <-------------------------- COMPRESSION_DONE |   from here on as it says
 //!   | CLIENT_IDENT ------------------------------> |   a new session
 //!   | <------------------------------ SERVER_IDENT |   or IDENT_MISSING_FEATURES, WAIT
 //!   |        or                                    |
@@ -55,6 +57,7 @@
 pub mod auth;
 mod banner;
 mod codec;
+mod compression;
 mod connection;
 mod crc;
 #[cfg(feature = "tokio")]
@@ -70,7 +73,8 @@ mod session;
 mod transcript;
 
 pub use banner::{Banner, ProtocolFeatures, Revision};
-pub use codec::decode_frames;
+pub use codec::{Form, decode_frames};
+pub use compression::{CompressionMethod, CompressionOptions, DecompressError};
 pub use connection::{Connection, Event, Open};
 pub use error::{AuthError, Error};
 pub use frame::auth::{AuthMethod, ConnectionMode};

@@ -24,6 +24,8 @@ pub const MIDDLE: usize = 16 << 20;
 /// operation may read a whole one with a little more beside it.
 pub const DATA: usize = 129 << 20;
 
+/// The most bytes in each segment, on the wire as well as decompressed.
+pub const SEGMENT: [usize; SEGMENTS] = [CONTROL, FRONT, MIDDLE, DATA];
 /// Bytes that either side sends up to the end of authentication. They are kept for the signature.
 pub const TRANSCRIPT: usize = 256 << 10;
 

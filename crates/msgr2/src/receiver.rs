@@ -49,6 +49,11 @@ impl Receiver {
         self.in_seq
     }
 
+    /// How many frames have come compressed.
+    pub const fn compressed_frames(&self) -> u64 {
+        self.decoder.compressed_frames()
+    }
+
     /// The next thing that has arrived completely. Messages that were received before are passed
     /// over.
     ///

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use denc::UTime;
 
-use crate::codec::{Encoder, Output, Prepared};
+use crate::codec::{Encoder, Form, Output, Prepared};
 use crate::frame::ack::Ack;
 use crate::frame::keepalive::{Keepalive, KeepaliveAck};
 use crate::session::Sent;
@@ -19,19 +19,20 @@ pub struct Sender {
     is_lossy: bool,
 }
 
-/// A message that is ready to be sent, its checksums computed.
+/// A message that is ready to be sent: compressed, if that was agreed on, its checksums computed.
 #[derive(Debug)]
 pub struct Outgoing(Prepared);
 
 impl Outgoing {
-    /// Computes the checksums, unless the connection is secure and has none. This is the only pass
-    /// over the data, and the only part of sending that takes longer with it.
+    /// Compresses if that was agreed on, and computes the checksums, unless the connection is secure
+    /// and has none. These are the only passes over the data, and the only part of sending that takes
+    /// longer with it.
     ///
     /// # Errors
     /// [`Error::MessageTooLong`] if no peer would accept a part of the message.
-    pub fn new(message: Message, is_secure: bool) -> Result<Self, Error> {
+    pub fn new(message: Message, form: Form) -> Result<Self, Error> {
         message.check()?;
-        Ok(Self(Prepared::new(message, is_secure)))
+        Ok(Self(Prepared::new(message, form)))
     }
 }
 
@@ -51,7 +52,7 @@ impl Sender {
             is_lossy,
         };
         for (seq, message) in sender.sent.unacked() {
-            let prepared = Prepared::new(message.clone(), sender.encoder.is_secure());
+            let prepared = Prepared::new(message.clone(), sender.encoder.form());
             sender
                 .encoder
                 .message(&prepared, seq, ack_seq, &mut sender.output)?;
@@ -59,9 +60,14 @@ impl Sender {
         Ok(sender)
     }
 
-    /// Whether messages are encrypted.
-    pub const fn is_secure(&self) -> bool {
-        self.encoder.is_secure()
+    /// What is to be done to messages before they are sent. The same from now on.
+    pub const fn form(&self) -> Form {
+        self.encoder.form()
+    }
+
+    /// How many messages have been sent compressed.
+    pub const fn compressed_frames(&self) -> u64 {
+        self.encoder.compressed_frames()
     }
 
     /// Queues a message. `ack_seq` is the number of the last message received.

@@ -3,12 +3,14 @@
 
     capture.py PORT PREFIX COMMAND...
 
-runs COMMAND and writes PREFIX-N.client and PREFIX-N.server for its N-th connection. Needs root.
+runs COMMAND and writes PREFIX-N.client and PREFIX-N.server for the N-th connection made while it
+runs. Needs root.
 """
 import socket
 import struct
 import subprocess
 import sys
+import time
 
 port, prefix, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
@@ -17,13 +19,17 @@ sniffer.bind(("lo", 0))
 process = subprocess.Popen(command)
 sniffer.settimeout(0.5)
 
+end = None
 flows = {}  # client port -> [client bytes by sequence number, server bytes, first numbers]
 while True:
+    # Others may keep the interface busy, so that there is no silence to wait for.
+    if process.poll() is not None:
+        end = end or time.monotonic() + 0.5
+        if time.monotonic() > end:
+            break
     try:
         packet, address = sniffer.recvfrom(1 << 17)
     except TimeoutError:
-        if process.poll() is not None:
-            break
         continue
     if address[2] == socket.PACKET_OUTGOING or packet[12:14] != b"\x08\x00" or packet[23] != 6:
         continue
@@ -41,7 +47,8 @@ while True:
     elif payload:
         flow[side][number] = payload
 
-for index, flow in enumerate(flows.values()):
+whole = [flow for flow in flows.values() if None not in flow[2]]
+for index, flow in enumerate(whole):
     for side, name in enumerate(("client", "server")):
         data = b""
         for number in sorted(flow[side], key=lambda n: (n - flow[2][side]) % (1 << 32)):

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cephx::ClientSession;
 use denc::{AddrType, EntityAddr, EntityType, GlobalId, Uuid};
 use msgr2::driver::{Handler, Link};
-use msgr2::{Banner, ClientOptions, ProtocolFeatures, SessionRequest};
+use msgr2::{Banner, ClientOptions, CompressionOptions, ProtocolFeatures, SessionRequest};
 
 use crate::auth::{self, ConnectionModes, Credentials, Granted, random};
 use crate::config::{AuthMethod, Config, ConfigError, ConnectionMode};
@@ -36,6 +36,8 @@ pub(crate) struct MessengerSettings {
     pub(crate) monitor_modes: ConnectionModes,
     /// Modes for connections to OSDs, most wanted first.
     pub(crate) service_modes: ConnectionModes,
+    /// What to ask OSDs for, besides a mode.
+    pub(crate) compression: Option<CompressionOptions>,
     /// How long connecting and authenticating may take.
     pub(crate) connect_timeout: Duration,
 }
@@ -51,6 +53,7 @@ impl Messenger {
         let settings = MessengerSettings {
             monitor_modes: modes(&config.mon_client_modes()?),
             service_modes: modes(&config.client_modes()?),
+            compression: config.osd_compression()?,
             connect_timeout: CONNECT_TIMEOUT,
         };
         Ok(Self::new(credentials, settings))
@@ -132,6 +135,7 @@ impl Messenger {
         let options = ClientOptions {
             peer_id: Some(i64::from(osd.0)),
             gid: Some(self.global_id()),
+            compression: self.settings.compression.clone(),
             ..self.options(addr, EntityType::OSD)
         };
         let timeout = self.settings.connect_timeout;
@@ -161,6 +165,7 @@ impl Messenger {
                 supported: ProtocolFeatures::ALL,
                 required: ProtocolFeatures(0),
             },
+            compression: None,
             global_seq: self.global_seq.fetch_add(1, Ordering::Relaxed) + 1,
             session: SessionRequest::Lossy,
         }

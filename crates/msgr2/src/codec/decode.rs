@@ -8,7 +8,7 @@ use super::input::Input;
 use super::layout::{CRC_EPILOGUE, CRC_EPILOGUE_V2_0, SECURE_HEAD, padded};
 use super::secure::{Gcm, TAG_LEN};
 use crate::frame::{Frame, LateStatus, Preamble, Tag};
-use crate::{Error, Revision, crc, limits};
+use crate::{CompressionMethod, Error, Revision, crc, limits};
 
 /// Takes frames out of bytes as they arrive.
 ///
@@ -22,6 +22,12 @@ pub(crate) struct Decoder {
     /// What the peer may not send yet is refused by its preamble, before anything is set aside for
     /// it.
     are_messages_allowed: bool,
+    /// The method agreed on.
+    compression: Option<CompressionMethod>,
+    /// Whether the frame that is being read is compressed.
+    is_compressed: bool,
+    /// Frames that were.
+    compressed_frames: u64,
     /// The bytes taken so far, as long as they will be signed.
     transcript: Option<BytesMut>,
 }
@@ -57,6 +63,9 @@ impl Decoder {
             cipher: None,
             stage: Stage::Preamble,
             are_messages_allowed: false,
+            compression: None,
+            is_compressed: false,
+            compressed_frames: 0,
             transcript: Some(BytesMut::new()),
         }
     }
@@ -78,6 +87,16 @@ impl Decoder {
     /// From the next frame on everything is encrypted.
     pub(crate) fn set_cipher(&mut self, cipher: Gcm) {
         self.cipher = Some(cipher);
+    }
+
+    /// From the next frame on frames may be compressed.
+    pub(crate) const fn set_compression(&mut self, method: CompressionMethod) {
+        self.compression = Some(method);
+    }
+
+    /// How many frames came compressed.
+    pub(crate) const fn compressed_frames(&self) -> u64 {
+        self.compressed_frames
     }
 
     pub(crate) const fn allow_messages(&mut self) {
@@ -111,7 +130,7 @@ impl Decoder {
             let stage = std::mem::replace(&mut self.stage, Stage::Preamble);
             let (stage, frame) = match self.advance(stage)? {
                 Progress::Next(stage) => (stage, None),
-                Progress::Frame(frame) => (Stage::Preamble, Some(frame)),
+                Progress::Frame(frame) => (Stage::Preamble, Some(self.decompress(frame)?)),
                 Progress::Aborted => {
                     tracing::debug!("peer aborted a frame");
                     (Stage::Preamble, None)
@@ -143,7 +162,11 @@ impl Decoder {
         }
     }
 
-    fn check_tag(&self, preamble: Preamble) -> Result<Preamble, Error> {
+    fn check(&mut self, preamble: Preamble) -> Result<Preamble, Error> {
+        if preamble.is_compressed && self.compression.is_none() {
+            return Err(Error::CompressedFrame { tag: preamble.tag });
+        }
+        self.is_compressed = preamble.is_compressed;
         match preamble.tag {
             Tag::Message if !self.are_messages_allowed => Err(Error::UnexpectedFrame {
                 tag: preamble.tag,
@@ -153,12 +176,34 @@ impl Decoder {
         }
     }
 
+    /// Undoes the compression of a frame that is compressed.
+    fn decompress(&mut self, mut frame: Frame) -> Result<Frame, Error> {
+        let Some(method) = self.compression.filter(|_| self.is_compressed) else {
+            return Ok(frame);
+        };
+        self.compressed_frames += 1;
+        let segments = frame.segments.iter_mut().zip(limits::SEGMENT);
+        for (segment, (bytes, max)) in segments.enumerate() {
+            if bytes.is_empty() {
+                continue;
+            }
+            *bytes = method
+                .decompress(bytes, max)
+                .map_err(|source| Error::Decompress {
+                    tag: frame.tag,
+                    segment,
+                    method,
+                    source,
+                })?;
+        }
+        Ok(frame)
+    }
+
     fn crc_preamble(&mut self) -> Result<Progress, Error> {
         let Some(bytes) = self.take(Preamble::LEN)? else {
             return Ok(Progress::Wait(Stage::Preamble));
         };
-        let preamble =
-            self.check_tag(Preamble::decode(&Reader::new("preamble", &bytes).array()?)?)?;
+        let preamble = self.check(Preamble::decode(&Reader::new("preamble", &bytes).array()?)?)?;
         let partial = Partial {
             preamble,
             segments: Default::default(),
@@ -167,7 +212,9 @@ impl Decoder {
     }
 
     fn crc_segment(&mut self, mut partial: Partial, index: usize) -> Result<Progress, Error> {
-        let Preamble { tag, count, lens } = partial.preamble;
+        let Preamble {
+            tag, count, lens, ..
+        } = partial.preamble;
         let slots = lens.into_iter().zip(&mut partial.segments);
         let Some((len, slot)) = slots.take(count).nth(index) else {
             return Ok(match (count, self.revision) {
@@ -213,8 +260,7 @@ impl Decoder {
         };
         let mut bytes = self.open(bytes)?;
         let inline = bytes.split_off(Preamble::LEN);
-        let preamble =
-            self.check_tag(Preamble::decode(&Reader::new("preamble", &bytes).array()?)?)?;
+        let preamble = self.check(Preamble::decode(&Reader::new("preamble", &bytes).array()?)?)?;
         Ok(Progress::Next(Stage::Remainder(preamble, inline)))
     }
 
@@ -270,7 +316,7 @@ impl Decoder {
         ) else {
             return Ok(Progress::Wait(Stage::Preamble));
         };
-        let preamble = self.check_tag(Preamble::decode(&cipher.peek(start)?)?)?;
+        let preamble = self.check(Preamble::decode(&cipher.peek(start)?)?)?;
         Ok(Progress::Next(Stage::Whole(preamble)))
     }
 
@@ -343,13 +389,18 @@ fn check_segment(tag: Tag, segment: usize, bytes: &[u8], found: u32) -> Result<(
 }
 
 /// The frames at the start of `bytes`, in crc mode: for recorded traffic and fuzzing. An incomplete
-/// frame at the end is left out.
+/// frame at the end is left out. With a method, frames may be compressed.
 ///
 /// # Errors
 /// If the bytes are no frames.
-pub fn decode_frames(revision: Revision, mut bytes: &[u8]) -> Result<Vec<Frame>, Error> {
+pub fn decode_frames(
+    revision: Revision,
+    compression: Option<CompressionMethod>,
+    mut bytes: &[u8],
+) -> Result<Vec<Frame>, Error> {
     let mut decoder = Decoder::new();
     decoder.set_revision(revision);
+    decoder.compression = compression;
     decoder.allow_messages();
     decoder.take_transcript();
     let mut frames = Vec::new();

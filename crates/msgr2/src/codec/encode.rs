@@ -7,44 +7,23 @@ use super::layout::{
     CRC_EPILOGUE, CRC_EPILOGUE_V2_0, INLINE, SECURE_EPILOGUE, SECURE_HEAD, padded,
 };
 use super::output::Output;
+use super::prepared::{Form, Prepared};
 use super::secure::Gcm;
+use crate::compression::Compression;
 use crate::frame::message::Header;
 use crate::frame::{Control, LateStatus, Preamble, Tag};
-use crate::{Error, Message, Payload, Revision, crc, limits};
+use crate::{CompressionMethod, Error, Payload, Revision, crc, limits};
 
 /// Turns frames into bytes in the form agreed on.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     revision: Revision,
     cipher: Option<Gcm>,
+    compression: Option<Compression>,
+    /// Frames that were compressed.
+    compressed_frames: u64,
     /// Holds a control segment while its frame is put together; kept for its memory.
     control: BytesMut,
-}
-
-/// A message with the checksums of its segments, which can be computed before its turn to be sent
-/// has come.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) message: Message,
-    /// Of front, middle and data; not looked at in secure mode.
-    crcs: [u32; 3],
-}
-
-impl Prepared {
-    /// In secure mode there are no checksums.
-    pub(crate) fn new(message: Message, is_secure: bool) -> Self {
-        let crcs = if is_secure {
-            [crc::EMPTY; 3]
-        } else {
-            let data = message.data.pieces();
-            [
-                crc::segment(&message.front),
-                crc::segment(&message.middle),
-                data.fold(crc::EMPTY, |seed, piece| crc::crc32c(seed, piece)),
-            ]
-        };
-        Self { message, crcs }
-    }
 }
 
 impl Encoder {
@@ -52,6 +31,8 @@ impl Encoder {
         Self {
             revision: Revision::V2_1,
             cipher: None,
+            compression: None,
+            compressed_frames: 0,
             control: BytesMut::new(),
         }
     }
@@ -65,8 +46,22 @@ impl Encoder {
         self.cipher = Some(cipher);
     }
 
-    pub(crate) const fn is_secure(&self) -> bool {
-        self.cipher.is_some()
+    /// From the next frame on frames are compressed.
+    pub(crate) const fn set_compression(&mut self, compression: Compression) {
+        self.compression = Some(compression);
+    }
+
+    /// What is to be done to a message before its turn to be sent comes.
+    pub(crate) const fn form(&self) -> Form {
+        Form {
+            is_secure: self.cipher.is_some(),
+            compression: self.compression,
+        }
+    }
+
+    /// How many frames have been compressed.
+    pub(crate) const fn compressed_frames(&self) -> u64 {
+        self.compressed_frames
     }
 
     pub(crate) fn control(&mut self, frame: &Control, out: &mut Output) -> Result<(), Error> {
@@ -76,7 +71,8 @@ impl Encoder {
             data: &Payload::new(),
             crcs: [crc::EMPTY; 3],
         };
-        self.frame(frame.tag(), frame, &tail, out)
+        // Compression would be allowed, but control frames are short.
+        self.frame(frame.tag(), frame, &tail, None, out)
     }
 
     pub(crate) fn message(
@@ -96,13 +92,15 @@ impl Encoder {
             ack_seq,
             compat_version: message.compat_version,
         };
+        let (front, middle, data) = prepared.parts();
         let tail = Tail {
-            front: &message.front,
-            middle: &message.middle,
-            data: &message.data,
+            front,
+            middle,
+            data,
             crcs: prepared.crcs,
         };
-        self.frame(Tag::Message, &header, &tail, out)
+        let method = prepared.compressed.as_ref().map(|parts| parts.method);
+        self.frame(Tag::Message, &header, &tail, method, out)
     }
 
     fn frame(
@@ -110,12 +108,17 @@ impl Encoder {
         tag: Tag,
         control: &impl Encode,
         tail: &Tail<'_>,
+        method: Option<CompressionMethod>,
         out: &mut Output,
     ) -> Result<(), Error> {
         let mut writer = Writer::append_to(std::mem::take(&mut self.control));
         control.encode(&mut writer);
         let mut control = writer.into_inner();
-        let preamble = Preamble::new(tag, tail.lens(&control));
+        if let Some(method) = method {
+            compress_control(&mut control, method)?;
+            self.compressed_frames += 1;
+        }
+        let preamble = Preamble::new(tag, tail.lens(&control), method.is_some());
         let result = match (&mut self.cipher, self.revision) {
             (None, revision) => {
                 put_crc(&preamble, &control, tail, revision, out);
@@ -130,6 +133,20 @@ impl Encoder {
         self.control = control;
         result
     }
+}
+
+/// Compresses the control segment of a frame whose other segments are compressed.
+fn compress_control(control: &mut BytesMut, method: CompressionMethod) -> Result<(), Error> {
+    let Some(compressed) = method.compress(control) else {
+        return Err(Error::MessageTooLong {
+            part: "a header",
+            len: control.len(),
+            max: limits::CONTROL,
+        });
+    };
+    control.clear();
+    control.extend_from_slice(&compressed);
+    Ok(())
 }
 
 /// What follows the control segment; only messages have any of it.

@@ -68,7 +68,7 @@ fn encode_again(encoder: &mut Encoder, frames: &[Frame]) -> Vec<u8> {
                 middle,
                 data: data.into(),
             };
-            let prepared = Prepared::new(message, false);
+            let prepared = Prepared::new(message, encoder.form());
             encoder
                 .message(&prepared, header.seq, header.ack_seq, &mut out)
                 .unwrap();
@@ -88,7 +88,7 @@ fn encode_again(encoder: &mut Encoder, frames: &[Frame]) -> Vec<u8> {
 #[test]
 fn a_client_in_crc_mode() {
     let bytes = without_banner(CRC_CLIENT);
-    let frames = decode_frames(Revision::V2_1, bytes).unwrap();
+    let frames = decode_frames(Revision::V2_1, None, bytes).unwrap();
     let mut expected = vec![
         Tag::Hello,
         Tag::AuthRequest,
@@ -138,7 +138,7 @@ fn messages(frames: &[Frame]) -> impl Iterator<Item = (Header, &Frame)> {
 #[test]
 fn a_monitor_in_crc_mode() {
     let bytes = without_banner(CRC_SERVER);
-    let frames = decode_frames(Revision::V2_1, bytes).unwrap();
+    let frames = decode_frames(Revision::V2_1, None, bytes).unwrap();
     assert!(encode_again(&mut Encoder::new(), &frames) == bytes);
     let expected = [
         Tag::Hello,
@@ -173,7 +173,7 @@ fn a_monitor_in_crc_mode() {
 #[test]
 fn a_monitor_that_is_not_offered_revision_1() {
     let bytes = without_banner(OLD_SERVER);
-    let frames = decode_frames(Revision::V2_0, bytes).unwrap();
+    let frames = decode_frames(Revision::V2_0, None, bytes).unwrap();
     let mut encoder = Encoder::new();
     encoder.set_revision(Revision::V2_0);
     let controls: Vec<_> = frames

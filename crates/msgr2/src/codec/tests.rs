@@ -63,7 +63,7 @@ fn message(front: usize, middle: usize, data: &[usize]) -> Message {
 
 fn encode(encoder: &mut Encoder, message: &Message, seq: u64) -> Vec<u8> {
     let mut out = Output::default();
-    let prepared = Prepared::new(message.clone(), encoder.is_secure());
+    let prepared = Prepared::new(message.clone(), encoder.form());
     encoder.message(&prepared, seq, 7, &mut out).unwrap();
     out.since(0)
 }
@@ -326,9 +326,9 @@ fn data_is_neither_copied_out_nor_in() {
     let front = message.front.as_ptr();
     let mut out = Output::default();
     let form = (false, Revision::V2_1);
-    encoder(form)
-        .message(&Prepared::new(message, false), 1, 0, &mut out)
-        .unwrap();
+    let mut encoder = encoder(form);
+    let prepared = Prepared::new(message, encoder.form());
+    encoder.message(&prepared, 1, 0, &mut out).unwrap();
     let mut slices = [std::io::IoSlice::new(&[]); 8];
     let count = out.slices(&mut slices);
     assert_eq!(count, 4);

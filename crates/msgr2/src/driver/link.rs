@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::shared::Shared;
-use super::{Handler, io_error};
+use super::{CompressedFrames, Handler, io_error};
 use crate::{ConnectionInfo, Error, Incoming, Message, Open, Receiver, Session, connection};
 
 /// An open connection. Dropping it closes the connection and ends its tasks.
@@ -170,6 +170,11 @@ impl Handle {
         self.0.unacknowledged_bytes()
     }
 
+    /// How many frames were compressed so far; none unless [agreed on](ConnectionInfo::compression).
+    pub fn compressed_frames(&self) -> CompressedFrames {
+        self.0.compressed_frames()
+    }
+
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
@@ -223,6 +228,9 @@ fn dispatch<H: Handler>(
 ) -> Result<(), Error> {
     match incoming {
         Incoming::Message(message, ack_seq) => {
+            if shared.info.compression.is_some() {
+                shared.note_compressed(receiver.compressed_frames());
+            }
             shared.note_received(receiver.last_received());
             shared.note_acknowledged(ack_seq)?;
             handler.message(message);

@@ -37,6 +37,15 @@ pub trait Handler: Send + Sync + 'static {
     fn closed(&self, error: Error);
 }
 
+/// How many frames of a connection were compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompressedFrames {
+    /// Of those that this side sent.
+    pub sent: u64,
+    /// Of those that the peer sent.
+    pub received: u64,
+}
+
 /// Connects to a server and opens a session with it.
 ///
 /// # Errors

@@ -9,15 +9,16 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::io_error;
+use super::{CompressedFrames, io_error};
 use crate::connection::ack_every;
 use crate::session::Sent;
-use crate::{ConnectionInfo, Error, Message, Outgoing, Sender};
+use crate::{ConnectionInfo, Error, Form, Message, Outgoing, Sender};
 
 pub(super) struct Shared {
     pub(super) addr: EntityAddr,
     pub(super) info: ConnectionInfo,
-    is_secure: bool,
+    /// What is done to messages before they are put in line.
+    form: Form,
     /// Held while messages are put in line and written, never across an await.
     out: Mutex<Out>,
     /// Whether the connection has ended: says the same as a missing stream, without the lock.
@@ -60,6 +61,8 @@ struct Notes {
     keepalive: AtomicU64,
     /// The stamp of the last sign of life from the peer.
     keepalive_ack: AtomicU64,
+    /// How many frames came compressed.
+    compressed: AtomicU64,
 }
 
 /// Whether everything is written.
@@ -81,7 +84,7 @@ impl Shared {
         Self {
             addr,
             info,
-            is_secure: sender.is_secure(),
+            form: sender.form(),
             notes: Notes {
                 received: received.into(),
                 told: received.into(),
@@ -91,6 +94,7 @@ impl Shared {
                 is_keepalive_due: false.into(),
                 keepalive: 0.into(),
                 keepalive_ack: 0.into(),
+                compressed: 0.into(),
             },
             out: Mutex::new(Out {
                 sender,
@@ -106,8 +110,8 @@ impl Shared {
     }
 
     pub(super) fn send(&self, message: Message) -> Result<(), Error> {
-        // Checksums are computed outside the lock.
-        let message = Outgoing::new(message, self.is_secure)?;
+        // Compression and checksums are done outside the lock.
+        let message = Outgoing::new(message, self.form)?;
         self.put(|sender| {
             let received = self.notes.received.load(Ordering::Acquire);
             self.notes.told.store(received, Ordering::Release);
@@ -231,6 +235,18 @@ impl Shared {
     /// The reader has received message `seq`.
     pub(super) fn note_received(&self, seq: u64) {
         self.notes.received.store(seq, Ordering::Release);
+    }
+
+    /// So many frames have come compressed.
+    pub(super) fn note_compressed(&self, frames: u64) {
+        self.notes.compressed.store(frames, Ordering::Relaxed);
+    }
+
+    pub(super) fn compressed_frames(&self) -> CompressedFrames {
+        CompressedFrames {
+            sent: self.lock().sender.compressed_frames(),
+            received: self.notes.compressed.load(Ordering::Relaxed),
+        }
     }
 
     /// The peer says that it has received the messages up to `seq`.

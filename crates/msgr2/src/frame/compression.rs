@@ -1,5 +1,4 @@
-//! The frames that agree on compression. They only occur when both sides advertise it, which this
-//! crate never does; they are here so that they are recognised.
+//! The frames that agree on compression. They only occur when both sides advertise it.
 
 use denc::{Decode, DecodeError, Encode, Reader, Writer};
 

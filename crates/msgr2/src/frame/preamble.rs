@@ -21,6 +21,8 @@ pub(crate) struct Preamble {
     pub(crate) count: usize,
     /// Their lengths in bytes; zero beyond `count`.
     pub(crate) lens: [usize; limits::SEGMENTS],
+    /// Whether they are compressed.
+    pub(crate) is_compressed: bool,
 }
 
 impl Preamble {
@@ -28,12 +30,13 @@ impl Preamble {
 
     /// The preamble of a frame with segments of these lengths. Empty segments at the end are left
     /// out.
-    pub(crate) fn new(tag: Tag, lens: [usize; limits::SEGMENTS]) -> Self {
+    pub(crate) fn new(tag: Tag, lens: [usize; limits::SEGMENTS], is_compressed: bool) -> Self {
         let last = lens.iter().rposition(|len| *len > 0);
         Self {
             tag,
             count: last.map_or(1, |index| index + 1),
             lens,
+            is_compressed,
         }
     }
 
@@ -48,6 +51,9 @@ impl Preamble {
             covered.put_u16_le(alignment);
         }
         let (covered, mut checksum) = bytes.split_at_mut(Self::LEN - 4);
+        if let Some(flags) = covered.get_mut(FLAGS_AT) {
+            *flags = if self.is_compressed { COMPRESSED } else { 0 };
+        }
         checksum.put_u32_le(crc32c(0, covered));
         bytes
     }
@@ -72,12 +78,11 @@ impl Preamble {
         if !(1..=limits::SEGMENTS).contains(&segments) || (segments > 1 && tag != Tag::Message) {
             return Err(Error::SegmentCount { tag, count });
         }
-        if flags != 0 {
+        if flags & !COMPRESSED != 0 {
             return Err(Error::FrameFlags { tag, flags });
         }
         let mut lens = [0; limits::SEGMENTS];
-        let maxima = [limits::CONTROL, limits::FRONT, limits::MIDDLE, limits::DATA];
-        let slots = lens.iter_mut().zip(maxima).enumerate();
+        let slots = lens.iter_mut().zip(limits::SEGMENT).enumerate();
         let mut last = 0;
         for (segment, (slot, max)) in slots.take(segments) {
             last = descriptors.u32()?;
@@ -101,12 +106,17 @@ impl Preamble {
             tag,
             count: segments,
             lens,
+            is_compressed: flags & COMPRESSED != 0,
         })
     }
 }
 
 /// What Ceph's own messenger asks for: control, front and middle 8, data a page.
 const ALIGNMENTS: [u16; limits::SEGMENTS] = [8, 8, 8, 4096];
+/// Where the flags are.
+const FLAGS_AT: usize = 2 + limits::SEGMENTS * 6;
+/// The only flag there is (ceph: `FRAME_EARLY_DATA_COMPRESSED`).
+const COMPRESSED: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -120,32 +130,40 @@ mod tests {
     }
 
     fn refusal(change: impl FnOnce(&mut [u8; 32])) -> Error {
-        let mut bytes = Preamble::new(Tag::Message, [41, 10, 0, 4096]).encode();
+        let mut bytes = Preamble::new(Tag::Message, [41, 10, 0, 4096], false).encode();
         change(&mut bytes);
         Preamble::decode(&seal(bytes)).unwrap_err()
     }
 
     #[test]
     fn empty_segments_at_the_end_are_left_out() {
-        let preamble = Preamble::new(Tag::Message, [41, 10, 0, 0]);
+        let preamble = Preamble::new(Tag::Message, [41, 10, 0, 0], false);
         assert_eq!(preamble.count, 2);
         let bytes = preamble.encode();
         assert_eq!(bytes[..14], [17, 2, 41, 0, 0, 0, 8, 0, 10, 0, 0, 0, 8, 0]);
         assert_eq!(bytes[14..28], [0; 14]);
         assert_eq!(Preamble::decode(&bytes).unwrap(), preamble);
-        assert_eq!(Preamble::new(Tag::Wait, [0; 4]).count, 1);
+        assert_eq!(Preamble::new(Tag::Wait, [0; 4], false).count, 1);
+    }
+
+    #[test]
+    fn compression_is_a_flag() {
+        let preamble = Preamble::new(Tag::Message, [41, 10, 0, 0], true);
+        let bytes = preamble.encode();
+        assert_eq!(bytes[14..28], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(Preamble::decode(&bytes).unwrap(), preamble);
     }
 
     #[test]
     fn a_segment_between_may_be_empty() {
-        let preamble = Preamble::new(Tag::Message, [41, 0, 0, 5]);
+        let preamble = Preamble::new(Tag::Message, [41, 0, 0, 5], false);
         assert_eq!(preamble.count, 4);
         assert_eq!(Preamble::decode(&preamble.encode()).unwrap(), preamble);
     }
 
     #[test]
     fn every_changed_bit_is_noticed() {
-        let bytes = Preamble::new(Tag::Message, [41, 10, 0, 4096]).encode();
+        let bytes = Preamble::new(Tag::Message, [41, 10, 0, 4096], false).encode();
         for bit in 0..32 * 8 {
             let mut changed = bytes;
             changed[bit / 8] ^= 1 << (bit % 8);
@@ -179,12 +197,12 @@ mod tests {
     #[test]
     fn limits_are_inclusive() {
         let largest = [limits::CONTROL, limits::FRONT, limits::MIDDLE, limits::DATA];
-        Preamble::decode(&Preamble::new(Tag::Message, largest).encode()).unwrap();
+        Preamble::decode(&Preamble::new(Tag::Message, largest, false).encode()).unwrap();
         for index in 0..4 {
             let mut lens = largest;
             lens[index] += 1;
             assert!(matches!(
-                Preamble::decode(&Preamble::new(Tag::Message, lens).encode()),
+                Preamble::decode(&Preamble::new(Tag::Message, lens, false).encode()),
                 Err(Error::SegmentTooLong { segment, .. }) if segment == index
             ));
         }
@@ -200,10 +218,12 @@ mod tests {
 
     #[test]
     fn refuses_flags_and_unknown_tags() {
-        assert!(matches!(
-            refusal(|bytes| bytes[26] = 1),
-            Error::FrameFlags { flags: 1, .. }
-        ));
+        for wrong in [2, 3, 0x80] {
+            assert!(matches!(
+                refusal(|bytes| bytes[26] = wrong),
+                Error::FrameFlags { flags, .. } if flags == wrong
+            ));
+        }
         assert!(matches!(
             refusal(|bytes| bytes[0] = 23),
             Error::UnknownTag(23)

@@ -1,11 +1,11 @@
 //! The client's side.
 //!
 //! ```text
-//! Banner -> Hello -> Auth -> Signature -+-> Ident ----------------------> established
-//!                     ^ |               |     ^ RESET
-//!                     +-+ BAD_METHOD,   +-> Reconnect -- RECONNECT_OK --> established
-//!                         REPLY_MORE          ^ | RETRY, RETRY_GLOBAL
-//!                                             +-+
+//! Banner -> Hello -> Auth -> Signature [-> Compression] -+-> Ident ----------------------> established
+//!                     ^ |                                |     ^ RESET
+//!                     +-+ BAD_METHOD,                    +-> Reconnect -- RECONNECT_OK --> established
+//!                         REPLY_MORE                           ^ | RETRY, RETRY_GLOBAL
+//!                                                              +-+
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,14 +16,15 @@ use smallvec::SmallVec;
 
 use super::{ConnectionInfo, Established, Wire, ciphers, unexpected};
 use crate::auth::ClientAuth;
-use crate::banner::{Banner, Revision};
+use crate::banner::{Banner, ProtocolFeatures, Revision};
 use crate::frame::Control;
 use crate::frame::auth::{AuthDone, AuthRequest, AuthRequestMore, AuthSignature, ConnectionMode};
+use crate::frame::compression::CompressionRequest;
 use crate::frame::hello::Hello;
 use crate::frame::ident::{ClientIdent, FLAG_LOSSY, ServerIdent};
 use crate::frame::session::{SessionReconnect, SessionReset};
 use crate::session::{Peer, Sent, Session};
-use crate::{Error, limits, transcript};
+use crate::{CompressionMethod, CompressionOptions, Error, limits, transcript};
 
 /// What a client must know and decide before it connects.
 #[derive(Clone, Debug)]
@@ -47,8 +48,11 @@ pub struct ClientOptions {
     pub supported: Features,
     /// What the server must be able to do.
     pub required: Features,
-    /// The features of the protocol itself.
+    /// The features of the protocol itself, but for compression.
     pub protocol: Banner,
+    /// What to ask the server for, if it offers compression. With nothing here it is not offered
+    /// compression either.
+    pub compression: Option<CompressionOptions>,
     /// Which of this client's connections this is: higher than any before.
     pub global_seq: u64,
     /// The session wanted.
@@ -76,9 +80,15 @@ impl ClientOptions {
             supported,
             required: Features::MSG_ADDR2,
             protocol: Banner::OURS,
+            compression: None,
             global_seq: 1,
             session: SessionRequest::Lossy,
         }
+    }
+
+    /// The banner to send.
+    pub(crate) const fn banner(&self) -> Banner {
+        self.protocol.with_compression(self.compression.is_some())
     }
 }
 
@@ -106,12 +116,15 @@ struct Context {
     options: ClientOptions,
     auth: Box<dyn ClientAuth>,
     revision: Revision,
+    /// Whether the server offers compression.
+    is_compression_offered: bool,
 }
 
 enum State {
     Hello,
     Auth(Auth),
     Signature(Signature),
+    Compression(Compression),
     Ident(Ident),
     Reconnect(Reconnect),
 }
@@ -129,6 +142,7 @@ impl Client {
                 options,
                 auth,
                 revision: Revision::V2_1,
+                is_compression_offered: false,
             },
             state: State::Hello,
         }
@@ -137,7 +151,9 @@ impl Client {
     /// The server's banner has come.
     pub(crate) fn banner(&mut self, theirs: &Banner, wire: &mut Wire) -> Result<(), Error> {
         let options = &self.context.options;
-        self.context.revision = options.protocol.agree(theirs)?;
+        self.context.revision = options.banner().agree(theirs)?;
+        self.context.is_compression_offered =
+            theirs.supported.contains(ProtocolFeatures::COMPRESSION);
         wire.set_revision(self.context.revision);
         wire.send(Hello {
             kind: options.my_type,
@@ -155,6 +171,7 @@ impl Client {
             State::Hello => hello(frame, &mut self.context, wire),
             State::Auth(state) => state.handle(frame, &mut self.context, wire),
             State::Signature(state) => state.handle(frame, &mut self.context, wire),
+            State::Compression(state) => state.handle(frame, &mut self.context, wire),
             State::Ident(state) => state.handle(frame, &self.context),
             State::Reconnect(state) => state.handle(frame, &mut self.context, wire),
         }?;
@@ -259,6 +276,7 @@ impl Auth {
                 my_addr: self.my_addr,
                 global_id: done.global_id,
                 mode,
+                compression: None,
             },
             expected,
         })))
@@ -270,6 +288,29 @@ struct Agreed {
     my_addr: EntityAddr,
     global_id: GlobalId,
     mode: ConnectionMode,
+    compression: Option<CompressionMethod>,
+}
+
+impl Agreed {
+    /// Asks for the session that is wanted.
+    fn start(self, context: &mut Context, wire: &mut Wire) -> Result<Next, Error> {
+        let wanted = std::mem::replace(&mut context.options.session, SessionRequest::Lossy);
+        let cookie = match wanted {
+            SessionRequest::Lossy => 0,
+            SessionRequest::Lossless { cookie } => cookie.get(),
+            SessionRequest::Resume(mut session) => {
+                session.connect_seq += 1;
+                let state = Reconnect {
+                    agreed: self,
+                    session,
+                    retries: 0,
+                };
+                state.ask(context, wire)?;
+                return Ok(Next::State(State::Reconnect(state)));
+            }
+        };
+        Ident::ask(self, cookie, false, context, wire)
+    }
 }
 
 /// Waits for the server's signature.
@@ -285,22 +326,51 @@ impl Signature {
         };
         transcript::verify(&self.expected, &found)?;
         context.auth.verified();
-        let wanted = std::mem::replace(&mut context.options.session, SessionRequest::Lossy);
-        let cookie = match wanted {
-            SessionRequest::Lossy => 0,
-            SessionRequest::Lossless { cookie } => cookie.get(),
-            SessionRequest::Resume(mut session) => {
-                session.connect_seq += 1;
-                let state = Reconnect {
+        match &context.options.compression {
+            Some(options) if context.is_compression_offered => {
+                let methods = options.methods.iter().map(|method| method.number());
+                wire.send(CompressionRequest {
+                    is_compress: options.allow(self.agreed.mode),
+                    methods: methods.collect(),
+                })?;
+                Ok(Next::State(State::Compression(Compression {
                     agreed: self.agreed,
-                    session,
-                    retries: 0,
-                };
-                state.ask(context, wire)?;
-                return Ok(Next::State(State::Reconnect(state)));
+                })))
             }
+            _ => self.agreed.start(context, wire),
+        }
+    }
+}
+
+/// Waits for the server's word on compression.
+struct Compression {
+    agreed: Agreed,
+}
+
+impl Compression {
+    fn handle(
+        mut self,
+        frame: Control,
+        context: &mut Context,
+        wire: &mut Wire,
+    ) -> Result<Next, Error> {
+        let Control::CompressionDone(done) = frame else {
+            return unexpected(&frame, "COMPRESSION_DONE");
         };
-        Ident::ask(self.agreed, cookie, false, context, wire)
+        if let (true, Some(options)) = (done.is_compress, &context.options.compression) {
+            let Some(method) = CompressionMethod::from_number(done.method) else {
+                return Err(Error::UnknownCompression(done.method));
+            };
+            if !options.allow(self.agreed.mode) || !options.methods.contains(&method) {
+                return Err(Error::CompressionNotOffered {
+                    method,
+                    offered: options.methods.clone(),
+                });
+            }
+            wire.set_compression(method, options);
+            self.agreed.compression = Some(method);
+        }
+        self.agreed.start(context, wire)
     }
 }
 
@@ -478,6 +548,7 @@ fn established(
         my_addr: agreed.my_addr,
         mode: agreed.mode,
         revision: context.revision,
+        compression: agreed.compression,
         global_seq: options.global_seq,
         is_lossy,
     };

@@ -10,10 +10,13 @@ use denc::{EntityAddr, EntityAddrVec, Features, GlobalId};
 
 use crate::auth::AuthSecrets;
 use crate::codec::{Decoder, Encoder, Gcm, Output};
+use crate::compression::Compression;
 use crate::frame::auth::AuthSignature;
 use crate::frame::{Control, Frame};
 use crate::session::Session;
-use crate::{Banner, ConnectionMode, Error, Revision, transcript};
+use crate::{
+    Banner, CompressionMethod, CompressionOptions, ConnectionMode, Error, Revision, transcript,
+};
 
 /// What both sides have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct ConnectionInfo {
     pub mode: ConnectionMode,
     /// The revision of the frames.
     pub revision: Revision,
+    /// How messages are compressed, if at all.
+    pub compression: Option<CompressionMethod>,
     /// Which of the client's connections this is. May be higher than asked for, if the server had
     /// seen a higher one: the next connection must be higher still.
     pub global_seq: u64,
@@ -89,6 +94,15 @@ impl Wire {
     pub(crate) const fn set_revision(&mut self, revision: Revision) {
         self.decoder.set_revision(revision);
         self.encoder.set_revision(revision);
+    }
+
+    /// From the next frame on both directions may be compressed.
+    fn set_compression(&mut self, method: CompressionMethod, options: &CompressionOptions) {
+        self.decoder.set_compression(method);
+        self.encoder.set_compression(Compression {
+            method,
+            min_bytes: options.min_bytes,
+        });
     }
 
     pub(crate) fn send(&mut self, frame: impl Into<Control>) -> Result<(), Error> {

@@ -1,19 +1,20 @@
 //! The server's side: for scripted peers and daemons that exist in tests only.
 //!
 //! ```text
-//! Banner -> Hello -> Auth -> Signature -> Session -- CLIENT_IDENT, SESSION_RECONNECT --> established
-//!                     ^ |                  ^ |
-//!                     +-+ refused, more    +-+ refused, retry, reset
+//! Banner -> Hello -> Auth -> Signature [-> Compression] -> Session -- CLIENT_IDENT, SESSION_RECONNECT --> established
+//!                     ^ |                                   ^ |
+//!                     +-+ refused, more                     +-+ refused, retry, reset
 //! ```
 
 use denc::{EntityAddr, EntityAddrVec, EntityType, Features, GlobalId};
 
 use super::{ConnectionInfo, Established, Wire, ciphers, unexpected};
 use crate::auth::{AuthReply, AuthSecrets, ServerAuth};
-use crate::banner::{Banner, Revision};
+use crate::banner::{Banner, ProtocolFeatures, Revision};
 use crate::error::Error;
 use crate::frame::Control;
 use crate::frame::auth::{AuthDone, AuthReplyMore, AuthSignature, ConnectionMode};
+use crate::frame::compression::{CompressionDone, CompressionRequest};
 use crate::frame::hello::Hello;
 use crate::frame::ident::{ClientIdent, FLAG_LOSSY, IdentMissingFeatures, ServerIdent};
 use crate::frame::session::{
@@ -22,6 +23,7 @@ use crate::frame::session::{
 use crate::limits;
 use crate::session::{Peer, Sent, Session};
 use crate::transcript;
+use crate::{CompressionMethod, CompressionOptions};
 
 /// What a server must know and decide before it accepts a client.
 #[derive(Debug)]
@@ -38,10 +40,19 @@ pub struct ServerOptions {
     pub supported: Features,
     /// What a client must be able to do.
     pub required: Features,
-    /// The features of the protocol itself.
+    /// The features of the protocol itself, but for compression.
     pub protocol: Banner,
+    /// What to agree to when a client asks for compression. With nothing here it is not offered.
+    pub compression: Option<CompressionOptions>,
     /// Which of this server's connections this is.
     pub global_seq: u64,
+}
+
+impl ServerOptions {
+    /// The banner to send.
+    pub(crate) const fn banner(&self) -> Banner {
+        self.protocol.with_compression(self.compression.is_some())
+    }
 }
 
 /// Where a server looks for the sessions of its clients.
@@ -100,12 +111,15 @@ struct Context {
     auth: Box<dyn ServerAuth>,
     sessions: Box<dyn Sessions>,
     revision: Revision,
+    /// Whether the client asks for compression or says that it does not want it.
+    is_compression_asked: bool,
 }
 
 enum State {
     Hello,
     Auth(Auth),
     Signature(Agreed, AuthSignature),
+    Compression(Agreed),
     Session(Agreed),
 }
 
@@ -113,6 +127,7 @@ enum State {
 struct Agreed {
     global_id: GlobalId,
     mode: ConnectionMode,
+    compression: Option<CompressionMethod>,
 }
 
 enum Next {
@@ -132,6 +147,7 @@ impl Server {
                 auth,
                 sessions,
                 revision: Revision::V2_1,
+                is_compression_asked: false,
             },
             state: State::Hello,
         }
@@ -140,7 +156,9 @@ impl Server {
     /// The client's banner has come.
     pub(crate) fn banner(&mut self, theirs: &Banner, wire: &mut Wire) -> Result<(), Error> {
         let options = &self.context.options;
-        self.context.revision = options.protocol.agree(theirs)?;
+        self.context.revision = options.banner().agree(theirs)?;
+        self.context.is_compression_asked = options.compression.is_some()
+            && theirs.supported.contains(ProtocolFeatures::COMPRESSION);
         wire.set_revision(self.context.revision);
         wire.send(Hello {
             kind: options.my_type,
@@ -164,9 +182,17 @@ impl Server {
             State::Signature(agreed, expected) => match frame {
                 Control::AuthSignature(found) => {
                     transcript::verify(&expected, &found)?;
-                    Ok(Next::State(State::Session(agreed)))
+                    Ok(Next::State(if context.is_compression_asked {
+                        State::Compression(agreed)
+                    } else {
+                        State::Session(agreed)
+                    }))
                 }
                 other => unexpected(&other, "AUTH_SIGNATURE"),
+            },
+            State::Compression(agreed) => match frame {
+                Control::CompressionRequest(request) => agreed.compress(&request, context, wire),
+                other => unexpected(&other, "COMPRESSION_REQUEST"),
             },
             State::Session(agreed) => match frame {
                 Control::ClientIdent(ident) => agreed.open(ident, context, wire),
@@ -222,7 +248,11 @@ impl Auth {
                     payload,
                 })?;
                 let expected = switch(mode, &secrets, context.revision, wire)?;
-                let agreed = Agreed { global_id, mode };
+                let agreed = Agreed {
+                    global_id,
+                    mode,
+                    compression: None,
+                };
                 return Ok(Next::State(State::Signature(agreed, expected)));
             }
         }
@@ -244,6 +274,31 @@ fn switch(
 }
 
 impl Agreed {
+    /// Takes the first of the client's methods that this side accepts.
+    fn compress(
+        mut self,
+        request: &CompressionRequest,
+        context: &Context,
+        wire: &mut Wire,
+    ) -> Result<Next, Error> {
+        let options = context.options.compression.as_ref();
+        let options = options.filter(|options| request.is_compress && options.allow(self.mode));
+        let chosen = options.and_then(|options| {
+            let mut methods = request.methods.iter();
+            let method = methods.find_map(|number| options.method(*number))?;
+            Some((method, options))
+        });
+        wire.send(CompressionDone {
+            is_compress: chosen.is_some(),
+            method: chosen.map_or(0, |(method, _)| method.number()),
+        })?;
+        if let Some((method, options)) = chosen {
+            wire.set_compression(method, options);
+            self.compression = Some(method);
+        }
+        Ok(Next::State(State::Session(self)))
+    }
+
     fn open(
         self,
         ident: ClientIdent,
@@ -336,6 +391,7 @@ impl Agreed {
             my_addr: options.my_addrs.iter().next().copied().unwrap_or_default(),
             mode: self.mode,
             revision: context.revision,
+            compression: self.compression,
             global_seq,
             is_lossy,
         };

@@ -446,7 +446,7 @@ async fn a_peer_that_asks_but_does_not_read_gets_no_answers() {
     let ask = Keepalive(UTime::default()).into();
     for round in 1..=50 {
         encoder.control(&ask, &mut out).unwrap();
-        let message = Prepared::new(message(round), false);
+        let message = Prepared::new(message(round), encoder.form());
         encoder.message(&message, round, 0, &mut out).unwrap();
         stream.write_all(&out.since(0)).await.unwrap();
         out.advance(out.len());

@@ -56,7 +56,7 @@ impl Script {
 
     fn message(&mut self, seq: u64, ack_seq: u64) -> Result<(), Error> {
         let mut out = Output::default();
-        let message = Prepared::new(message(seq), false);
+        let message = Prepared::new(message(seq), self.encoder.form());
         self.encoder
             .message(&message, seq, ack_seq, &mut out)
             .unwrap();
@@ -129,7 +129,7 @@ fn every_frame() -> Vec<Control> {
     let client_ident = {
         let mut pair = Pair::plain();
         pair.run().unwrap();
-        let sent = decode_frames(Revision::V2_1, &pair.to_server[26..]).unwrap();
+        let sent = decode_frames(Revision::V2_1, None, &pair.to_server[26..]).unwrap();
         let frame = sent
             .iter()
             .find(|frame| frame.tag == Tag::ClientIdent)
@@ -508,7 +508,7 @@ fn answers_to_a_peer_that_does_not_read_do_not_pile_up() {
 #[test]
 fn a_promise_of_much_sets_little_aside() {
     let mut script = Script::open();
-    let preamble = frame::Preamble::new(Tag::Message, [41, 0, 0, limits::DATA]).encode();
+    let preamble = frame::Preamble::new(Tag::Message, [41, 0, 0, limits::DATA], false).encode();
     let header = denc::Writer::encode(&frame::message::Header {
         seq: 1,
         tid: Tid(1),

@@ -2,6 +2,8 @@
 //! peers that mean harm.
 
 mod auth;
+mod compression;
+mod decompression;
 #[cfg(feature = "tokio")]
 mod driver;
 mod hostile;
@@ -202,6 +204,7 @@ fn server_options() -> ServerOptions {
         supported: FEATURES,
         required: Features::MSG_ADDR2,
         protocol: Banner::OURS,
+        compression: None,
         global_seq: 8,
     }
 }

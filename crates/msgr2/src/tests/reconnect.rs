@@ -93,7 +93,7 @@ fn what_was_lost_is_sent_again_once_and_in_order() {
 
 /// The numbers of the messages in what one side has said.
 fn sent(bytes: &[u8]) -> Vec<u64> {
-    let frames = decode_frames(Revision::V2_1, &bytes[26..]).unwrap();
+    let frames = decode_frames(Revision::V2_1, None, &bytes[26..]).unwrap();
     let messages = frames.iter().filter(|frame| frame.tag == Tag::Message);
     messages
         .map(|frame| {

@@ -25,6 +25,7 @@
 
 mod arguments;
 mod builder;
+mod compression;
 mod environment;
 mod error;
 mod file;
