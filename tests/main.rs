@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod connecting;
+mod deadlines;
 mod faults;
 mod objects;
 mod support;

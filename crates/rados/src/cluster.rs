@@ -46,10 +46,12 @@ impl Cluster {
     /// # Cancellation
     /// Dropping the future ends the attempt and leaves nothing behind.
     pub async fn connect(config: Config) -> Result<Self> {
-        let limit = config.timeouts()?.mount;
+        let timeouts = config.timeouts()?;
+        let limit = timeouts.mount;
         let messenger = Arc::new(Messenger::from_config(&config)?);
         let wishes = Arc::new(Wishes::default());
         let objecter = Arc::new(Objecter::new(Arc::clone(&messenger), Arc::clone(&wishes)));
+        objecter.set_timeout(timeouts.osd_op);
         let monitors = Arc::new(MonClient::new(
             Arc::clone(&messenger),
             Arc::clone(&objecter),
@@ -177,7 +179,8 @@ impl Cluster {
     /// Sends a command to the monitors: JSON with a `prefix`, and input data.
     ///
     /// # Errors
-    /// [`Error::Command`] if it fails or is refused.
+    /// [`Error::Command`] if it fails or is refused; [`Error::TimedOut`] if there is no answer within
+    /// `rados_mon_op_timeout`, where that is set.
     ///
     /// # Cancellation
     /// Dropping the future forgets the command, which may be carried out all the same.

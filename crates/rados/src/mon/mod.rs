@@ -47,6 +47,8 @@ pub(crate) struct MonClient {
 /// How patient the client is with monitors.
 #[derive(Clone, Debug)]
 pub(crate) struct Timing {
+    /// How long an answer to a question may take (ceph: `rados_mon_op_timeout`).
+    pub(crate) op_timeout: Option<Duration>,
     /// How long an attempt may take before others are tried (ceph: `mon_client_hunt_interval`).
     pub(crate) hunt_interval: Duration,
     /// By what that is multiplied after each round that failed.
@@ -95,6 +97,7 @@ impl MonClient {
             wishes,
             configured: candidates::of_config(config)?,
             timing: Timing {
+                op_timeout: timeouts.mon_op,
                 hunt_interval: timeouts.hunt_interval,
                 hunt_backoff: timeouts.hunt_backoff,
                 hunt_max_multiple: timeouts.hunt_max_multiple,
@@ -133,6 +136,7 @@ impl MonClient {
             .and_then(|prefix| prefix.as_str())
             .unwrap_or_default();
         let question = Question::Command {
+            name: name.to_string(),
             json: command.to_string(),
             input,
         };
@@ -160,13 +164,20 @@ impl MonClient {
     }
 
     async fn ask(&self, question: Question) -> Result<requests::Answer> {
+        let limit = self.timing.op_timeout;
+        let what = question.to_string();
         let pending = {
             let mut state = self.lock();
             let (tid, pending) = state.requests.add(question);
             state.send_requests(&self.messenger);
             requests::Pending::new(tid, pending, self)
         };
-        pending.answer().await
+        match limit {
+            Some(limit) => tokio::time::timeout(limit, pending.answer())
+                .await
+                .unwrap_or(Err(Error::TimedOut { what, limit })),
+            None => pending.answer().await,
+        }
     }
 
     /// Fails everything that waits for an answer.

@@ -10,6 +10,7 @@
 
 mod backoff;
 mod connect;
+mod deadlines;
 mod limits;
 mod maps;
 mod op;
@@ -19,11 +20,13 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use denc::{Epoch, PoolId, Tid};
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout_at;
 
+use self::deadlines::Deadlines;
 use self::limits::Limits;
 pub(crate) use self::maps::MapUpdate;
 use self::op::{InFlight, Op, Outcome, Target};
@@ -46,6 +49,7 @@ pub(crate) struct Objecter {
     waiting: Mutex<BTreeMap<Tid, Op>>,
     next_tid: AtomicU64,
     limits: Limits,
+    deadlines: Deadlines,
     /// The watches of this client, which OSDs address by their cookies.
     pub(crate) watches: Watches,
     /// The epoch of the map in the view.
@@ -64,6 +68,7 @@ impl Objecter {
             waiting: Mutex::default(),
             next_tid: AtomicU64::new(1),
             limits: Limits::default(),
+            deadlines: Deadlines::default(),
             watches: Watches::default(),
             epoch: watch::Sender::new(Epoch(0)),
             updating: Mutex::default(),
@@ -78,6 +83,11 @@ impl Objecter {
     /// The epoch of the current map, and word of every later one.
     pub(crate) fn epochs(&self) -> watch::Receiver<Epoch> {
         self.epoch.subscribe()
+    }
+
+    /// Limits how long operations that are submitted from now on may take.
+    pub(crate) fn set_timeout(&self, limit: Option<Duration>) {
+        self.deadlines.set_limit(limit);
     }
 
     /// Carries out an operation on an object: see [`Pool::execute_raw`](crate::Pool::execute_raw).
@@ -105,7 +115,14 @@ impl Objecter {
     }
 
     async fn execute_on(self: &Arc<Self>, target: Target, operation: Operation) -> Outcome {
-        let budget = self.limits.take(operation.input_len()).await?;
+        let deadline = self.deadlines.of_new_operation();
+        let taking = self.limits.take(operation.input_len());
+        let budget = match deadline {
+            Some(deadline) => timeout_at(deadline.at, taking)
+                .await
+                .map_err(|_| self.timed_out(&target, None, deadline.limit))??,
+            None => taking.await?,
+        };
         let (outcome, answer) = oneshot::channel();
         let pool = target.locator.pool;
         self.submit(Box::new(InFlight {
@@ -124,6 +141,7 @@ impl Objecter {
             hash: 0,
             epoch: Epoch(0),
             attempts: 0,
+            deadline,
             outcome,
             _budget: budget,
         }));
@@ -140,6 +158,7 @@ impl Objecter {
     /// Ends every session and fails every operation.
     pub(crate) fn shut_down(&self) {
         self.limits.close();
+        self.deadlines.shut_down();
         let sessions: Vec<_> = self.view_mut().sessions.drain().collect();
         let waiting = std::mem::take(&mut *self.waiting());
         let in_flight = sessions.into_iter().flat_map(|(_, session)| session.end());
@@ -150,11 +169,15 @@ impl Objecter {
 
     /// Sends an operation where it belongs.
     fn submit(self: &Arc<Self>, op: Op) {
+        let deadline = op.deadline;
         let view = self.view();
         if let Err(op) = self.route(&view, op) {
             drop(view);
             let mut view = self.view_mut();
             self.route_with_new_session(&mut view, op);
+        }
+        if let Some(deadline) = deadline {
+            self.watch_deadline(deadline);
         }
     }
 
