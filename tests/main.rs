@@ -7,5 +7,6 @@ mod connecting;
 mod deadlines;
 mod faults;
 mod objects;
+mod options;
 mod support;
 mod watching;

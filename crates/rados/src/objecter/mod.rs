@@ -19,7 +19,9 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::{Duration, SystemTime};
 
 use denc::{Epoch, PoolId, Tid};
@@ -32,6 +34,8 @@ pub(crate) use self::maps::MapUpdate;
 use self::op::{InFlight, Op, Outcome, Target};
 use self::session::OsdSession;
 use self::view::{Destination, View};
+use crate::config::{InFlightLimits, SizeBytes};
+use crate::connections::Connection;
 use crate::messenger::Messenger;
 use crate::mon::Wishes;
 use crate::op::{Operation, Reply};
@@ -48,7 +52,8 @@ pub(crate) struct Objecter {
     /// Operations that can be sent nowhere at the moment.
     waiting: Mutex<BTreeMap<Tid, Op>>,
     next_tid: AtomicU64,
-    limits: Limits,
+    /// Set when the configuration is settled, before the first operation.
+    limits: OnceLock<Limits>,
     deadlines: Deadlines,
     /// The watches of this client, which OSDs address by their cookies.
     pub(crate) watches: Watches,
@@ -67,7 +72,7 @@ impl Objecter {
             view: RwLock::default(),
             waiting: Mutex::default(),
             next_tid: AtomicU64::new(1),
-            limits: Limits::default(),
+            limits: OnceLock::new(),
             deadlines: Deadlines::default(),
             watches: Watches::default(),
             epoch: watch::Sender::new(Epoch(0)),
@@ -83,6 +88,20 @@ impl Objecter {
     /// The epoch of the current map, and word of every later one.
     pub(crate) fn epochs(&self) -> watch::Receiver<Epoch> {
         self.epoch.subscribe()
+    }
+
+    /// Limits how much may be in flight. Only counts before the first operation.
+    pub(crate) fn set_limits(&self, limits: InFlightLimits) {
+        let _ = self.limits.set(Limits::new(limits));
+    }
+
+    fn limits(&self) -> &Limits {
+        self.limits.get_or_init(|| {
+            Limits::new(InFlightLimits {
+                operations: u64::MAX,
+                bytes: SizeBytes(u64::MAX),
+            })
+        })
     }
 
     /// Limits how long operations that are submitted from now on may take.
@@ -116,7 +135,7 @@ impl Objecter {
 
     async fn execute_on(self: &Arc<Self>, target: Target, operation: Operation) -> Outcome {
         let deadline = self.deadlines.of_new_operation();
-        let taking = self.limits.take(operation.input_len());
+        let taking = self.limits().take(operation.input_len());
         let budget = match deadline {
             Some(deadline) => timeout_at(deadline.at, taking)
                 .await
@@ -148,6 +167,17 @@ impl Objecter {
         answer.await.unwrap_or(Err(Error::ShutDown))
     }
 
+    /// The connections that are open, by number of the OSD.
+    pub(crate) fn connections(&self) -> Vec<Connection> {
+        let view = self.view();
+        let mut sessions: Vec<_> = view.sessions.values().collect();
+        sessions.sort_by_key(|session| session.osd);
+        sessions
+            .into_iter()
+            .filter_map(|session| session.connection())
+            .collect()
+    }
+
     /// Sessions that could not connect for want of a ticket may try again.
     pub(crate) fn tickets_renewed(&self) {
         for session in self.view().sessions.values() {
@@ -157,7 +187,7 @@ impl Objecter {
 
     /// Ends every session and fails every operation.
     pub(crate) fn shut_down(&self) {
-        self.limits.close();
+        self.limits().close();
         self.deadlines.shut_down();
         let sessions: Vec<_> = self.view_mut().sessions.drain().collect();
         let waiting = std::mem::take(&mut *self.waiting());
