@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod connecting;
+mod deadlines;
 mod faults;
 mod objects;
+mod options;
 mod placement;
 mod support;
 mod watching;

@@ -48,7 +48,10 @@ async fn exchange_images(mode: Mode) {
         (3, SIZE - 512, 512),
     ] {
         let data = contents(seed, len);
-        expected[offset..offset + len].copy_from_slice(&data);
+        expected
+            .get_mut(offset..offset + len)
+            .unwrap()
+            .copy_from_slice(&data);
         image.write(offset as u64, data.into()).await.unwrap();
     }
     assert!(image.read(0, SIZE as u64).await.unwrap().to_vec() == expected);

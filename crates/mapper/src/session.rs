@@ -1,5 +1,7 @@
 //! A command's way to the cluster: the configuration, and from it, when needed, the connection.
 
+use std::sync::{Arc, OnceLock};
+
 use rados::config::{Config, Environment, RbdDefaults, Timeouts};
 use rados::{Cluster, Pool};
 use rbd::{Features, Image, OpenOptions, SnapshotSelector};
@@ -14,7 +16,10 @@ use crate::location::Location;
 pub(crate) struct Session {
     global: Global,
     overrides: Overrides,
+    /// As it was before there was a connection.
     config: Config,
+    /// With what the cluster adds to it.
+    settled: OnceLock<Arc<Config>>,
 }
 
 impl Session {
@@ -49,11 +54,15 @@ impl Session {
                 builder = builder.option(name, value);
             }
         }
+        if global.no_mon_config {
+            builder = builder.option("mon_config", "false");
+        }
         let config = builder.load().map_err(Failure::usage)?;
         Ok(Self {
             global,
             overrides,
             config,
+            settled: OnceLock::new(),
         })
     }
 
@@ -62,19 +71,24 @@ impl Session {
         (&self.global, &self.overrides)
     }
 
-    /// How long to wait for whom.
-    pub(crate) fn timeouts(&self) -> Outcome<Timeouts> {
-        self.config.timeouts().map_err(Failure::invalid)
+    /// The configuration, with the options that the cluster keeps once there has been a connection.
+    fn config(&self) -> &Config {
+        self.settled.get().map_or(&self.config, AsRef::as_ref)
     }
 
-    /// What new images look like, and the default pool.
+    /// How long to wait for whom.
+    pub(crate) fn timeouts(&self) -> Outcome<Timeouts> {
+        self.config().timeouts().map_err(Failure::invalid)
+    }
+
+    /// What new images look like, and the default pool. Which they are is settled by the connection.
     pub(crate) fn defaults(&self) -> Outcome<RbdDefaults> {
-        self.config.rbd_defaults().map_err(Failure::invalid)
+        self.config().rbd_defaults().map_err(Failure::invalid)
     }
 
     /// The features of new images, if somebody configured them.
     pub(crate) fn configured_features(&self) -> Outcome<Option<Features>> {
-        match self.config.value("rbd_default_features") {
+        match self.config().value("rbd_default_features") {
             Some(_) => Ok(Some(Features(self.defaults()?.features))),
             None => Ok(None),
         }
@@ -82,20 +96,23 @@ impl Session {
 
     /// Connects.
     pub(crate) async fn connect(&self) -> Outcome<Cluster> {
-        Cluster::connect(self.config.clone())
+        let cluster = Cluster::connect(self.config.clone())
             .await
             .map_err(|error| {
                 Failure::because("couldn't connect to the cluster", error.errno(), &error)
-            })
+            })?;
+        let _ = self.settled.set(cluster.config());
+        Ok(cluster)
     }
 
     /// Connects and opens a pool; the default one unless it is named.
     pub(crate) async fn pool(&self, name: Option<&str>, namespace: &str) -> Outcome<Pool> {
+        let cluster = self.connect().await?;
         let name = match name {
             Some(name) => name.to_owned(),
             None => self.defaults()?.pool,
         };
-        open_pool(&self.connect().await?, &name)
+        open_pool(&cluster, &name)
             .await
             .map(|pool| pool.in_namespace(namespace))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use denc::{EntityAddr, Epoch, GlobalId, PoolId, Uuid};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::messenger::Messenger;
@@ -14,7 +14,7 @@ use crate::mon::{MonClient, Status, Wishes};
 use crate::monmap::MonMap;
 use crate::objecter::Objecter;
 use crate::osdmap::OsdMap;
-use crate::{Attempts, Error, Pool, Result};
+use crate::{Error, Pool, Result};
 
 /// A connection to a cluster: its monitors, its maps, its OSDs. Cheap to clone.
 ///
@@ -27,7 +27,6 @@ pub struct Cluster {
 
 #[derive(Debug)]
 struct Inner {
-    config: Config,
     messenger: Arc<Messenger>,
     objecter: Arc<Objecter>,
     monitors: Arc<MonClient>,
@@ -36,20 +35,23 @@ struct Inner {
 }
 
 impl Cluster {
-    /// Connects: finds a monitor, authenticates and gets the maps.
+    /// Connects: finds a monitor, authenticates, and gets the maps and the options that the cluster
+    /// keeps for this client, unless [the configuration](Config::uses_monitor_options) says that they
+    /// do not count.
     ///
     /// # Errors
-    /// [`Error::NoMonitor`] after `client_mount_timeout`; [`Error::AuthRefused`] at once if the
+    /// [`Error::NoMonitor`] or [`Error::TimedOut`] after `client_mount_timeout`; [`Error::AuthRefused`] at once if the
     /// monitors do not accept the user or its key; [`Error::Config`] if it is not known where the
     /// monitors are or who we are.
     ///
     /// # Cancellation
     /// Dropping the future ends the attempt and leaves nothing behind.
     pub async fn connect(config: Config) -> Result<Self> {
-        let limit = config.timeouts()?.mount;
+        let timeouts = config.timeouts()?;
         let messenger = Arc::new(Messenger::from_config(&config)?);
         let wishes = Arc::new(Wishes::default());
         let objecter = Arc::new(Objecter::new(Arc::clone(&messenger), Arc::clone(&wishes)));
+        objecter.set_timeout(timeouts.osd_op);
         let monitors = Arc::new(MonClient::new(
             Arc::clone(&messenger),
             Arc::clone(&objecter),
@@ -58,19 +60,20 @@ impl Cluster {
         )?);
         let task = tokio::spawn(Arc::clone(&monitors).run()).abort_handle();
         let inner = Arc::new(Inner {
-            config,
             messenger,
-            objecter,
+            objecter: Arc::clone(&objecter),
             monitors,
             task,
         });
-        inner.wait_until_ready(limit).await?;
+        inner.wait_until_ready(timeouts.mount).await?;
+        objecter.set_limits(inner.monitors.config().in_flight_limits()?);
         Ok(Self { inner })
     }
 
-    /// The configuration it was connected with.
-    pub fn config(&self) -> &Config {
-        &self.inner.config
+    /// The configuration: that it was connected with, and the options that the cluster keeps for
+    /// this client now.
+    pub fn config(&self) -> Arc<Config> {
+        self.inner.monitors.config()
     }
 
     /// The cluster's id.
@@ -177,7 +180,8 @@ impl Cluster {
     /// Sends a command to the monitors: JSON with a `prefix`, and input data.
     ///
     /// # Errors
-    /// [`Error::Command`] if it fails or is refused.
+    /// [`Error::Command`] if it fails or is refused; [`Error::TimedOut`] if there is no answer within
+    /// `rados_mon_op_timeout`, where that is set.
     ///
     /// # Cancellation
     /// Dropping the future forgets the command, which may be carried out all the same.
@@ -194,38 +198,55 @@ impl Cluster {
         self.inner.shut_down();
     }
 
+    pub(crate) fn monitors(&self) -> &MonClient {
+        &self.inner.monitors
+    }
+
     pub(crate) fn objecter(&self) -> &Arc<Objecter> {
         &self.inner.objecter
     }
 }
 
 impl Inner {
-    /// Waits for a monitor, its map and the first OSD map.
+    /// Waits for a monitor, its map, the options it keeps for us and the first OSD map. There is no
+    /// limit if it is zero.
     async fn wait_until_ready(&self, limit: Duration) -> Result<()> {
-        let deadline = Instant::now() + limit;
         let mut status = self.monitors.status();
         let mut epochs = self.objecter.epochs();
+        let mut is_configured = self.monitors.is_configured();
         let ready = async {
             loop {
                 if let Status::Refused(error) = &*status.borrow_and_update() {
                     return Err(error.clone());
                 }
-                if *epochs.borrow_and_update() > Epoch(0) && self.monitors.monmap().is_some() {
+                let is_settled = *is_configured.borrow_and_update();
+                let has_maps =
+                    *epochs.borrow_and_update() > Epoch(0) && self.monitors.monmap().is_some();
+                // The options may have ended the session over which they came.
+                let has_monitor = self.monitors.connection().is_some();
+                if is_settled && has_maps && has_monitor {
                     return Ok(());
                 }
                 tokio::select! {
                     changed = status.changed() => changed.map_err(|_| Error::ShutDown)?,
                     changed = epochs.changed() => changed.map_err(|_| Error::ShutDown)?,
+                    changed = is_configured.changed() => changed.map_err(|_| Error::ShutDown)?,
                 }
             }
         };
-        match timeout_at(deadline, ready).await {
+        if limit.is_zero() {
+            return ready.await;
+        }
+        match timeout(limit, ready).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::NoMonitor {
-                waited: limit,
-                attempts: match &*self.monitors.status().borrow() {
-                    Status::Hunting(attempts) => attempts.clone(),
-                    _ => Attempts::default(),
+            Err(_) => Err(match &*self.monitors.status().borrow() {
+                Status::Hunting(attempts) => Error::NoMonitor {
+                    waited: limit,
+                    attempts: attempts.clone(),
+                },
+                _ => Error::TimedOut {
+                    what: "getting the cluster's maps and options from its monitors".to_string(),
+                    limit,
                 },
             }),
         }

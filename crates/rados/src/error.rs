@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use denc::{DecodeError, EntityAddr, PoolId};
+use denc::{DecodeError, EntityAddr, OsdId, PoolId};
 
 use crate::Errno;
 
@@ -81,8 +81,21 @@ pub enum Error {
         #[source]
         source: DecodeError,
     },
+    /// An operation on an object took longer than `rados_osd_op_timeout` allows. It may be carried out
+    /// all the same.
+    #[error("{pool}/{object}: {} within {} s", unanswered(*.osd), limit.as_secs_f64())]
+    OperationTimedOut {
+        /// The pool's name, or its number where the name is not known.
+        pool: String,
+        /// The object.
+        object: String,
+        /// The OSD that has not answered; `None` if there was none to ask.
+        osd: Option<OsdId>,
+        /// How long.
+        limit: Duration,
+    },
     /// It took longer than the caller was willing to wait.
-    #[error("{what} did not end within {} s", limit.as_secs_f32())]
+    #[error("{what} did not end within {} s", limit.as_secs_f64())]
     TimedOut {
         /// What was waited for.
         what: String,
@@ -99,13 +112,22 @@ impl Error {
     pub const fn errno(&self) -> Errno {
         match self {
             Self::Config(_) => Errno::EINVAL,
-            Self::NoMonitor { .. } | Self::TimedOut { .. } => Errno::ETIMEDOUT,
+            Self::NoMonitor { .. } | Self::OperationTimedOut { .. } | Self::TimedOut { .. } => {
+                Errno::ETIMEDOUT
+            }
             Self::AuthRefused { .. } => Errno::EACCES,
             Self::NoSuchPool { .. } | Self::PoolGone { .. } => Errno::ENOENT,
             Self::Operation { errno, .. } | Self::Command { errno, .. } => *errno,
             Self::Blocklisted { .. } | Self::ShutDown => Errno::ESHUTDOWN,
             Self::Decode { .. } => Errno::EBADMSG,
         }
+    }
+}
+
+fn unanswered(osd: Option<OsdId>) -> String {
+    match osd {
+        Some(osd) => format!("osd.{osd} has not answered"),
+        None => "there was no OSD to send the operation to".to_string(),
     }
 }
 

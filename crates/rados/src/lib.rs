@@ -22,6 +22,7 @@
 mod auth;
 mod cluster;
 pub mod config;
+mod connections;
 mod decode_any;
 #[cfg(test)]
 #[path = "../../denc/testdata/dencoder.rs"]
@@ -44,6 +45,7 @@ mod watch;
 mod watchers;
 
 pub use cluster::{Cluster, CommandOutput};
+pub use connections::{Connection, Peer};
 #[doc(hidden)]
 pub use decode_any::decode_any;
 pub use errno::Errno;

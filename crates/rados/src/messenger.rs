@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use cephx::ClientSession;
 use denc::{AddrType, EntityAddr, EntityType, GlobalId, Uuid};
 use msgr2::driver::{Handler, Link};
@@ -19,7 +20,7 @@ use crate::features;
 #[derive(Debug)]
 pub(crate) struct Messenger {
     pub(crate) credentials: Credentials,
-    pub(crate) settings: MessengerSettings,
+    settings: ArcSwap<MessengerSettings>,
     /// Tells this client from others on the same host, which are all at port 0.
     nonce: u32,
     /// Learned from the first server that says as whom it sees us.
@@ -42,6 +43,17 @@ pub(crate) struct MessengerSettings {
     pub(crate) connect_timeout: Duration,
 }
 
+impl MessengerSettings {
+    pub(crate) fn of_config(config: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            monitor_modes: modes(&config.mon_client_modes()?),
+            service_modes: modes(&config.client_modes()?),
+            compression: config.osd_compression()?,
+            connect_timeout: CONNECT_TIMEOUT,
+        })
+    }
+}
+
 impl Messenger {
     /// A messenger for the user that `config` names.
     pub(crate) fn from_config(config: &Config) -> Result<Self, ConfigError> {
@@ -50,13 +62,10 @@ impl Messenger {
             Some(AuthMethod::None) => Credentials::none(config.name().clone()),
             _ => Credentials::cephx(ClientSession::new(config.name().clone(), config.key()?)),
         };
-        let settings = MessengerSettings {
-            monitor_modes: modes(&config.mon_client_modes()?),
-            service_modes: modes(&config.client_modes()?),
-            compression: config.osd_compression()?,
-            connect_timeout: CONNECT_TIMEOUT,
-        };
-        Ok(Self::new(credentials, settings))
+        Ok(Self::new(
+            credentials,
+            MessengerSettings::of_config(config)?,
+        ))
     }
 
     fn new(credentials: Credentials, settings: MessengerSettings) -> Self {
@@ -64,7 +73,7 @@ impl Messenger {
         random(&mut nonce);
         Self {
             credentials,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             // Blocklist entries of nonce 0 mean every client of the host.
             nonce: u32::from_le_bytes(nonce).max(1),
             ip: OnceLock::new(),
@@ -85,6 +94,11 @@ impl Messenger {
             nonce: self.nonce,
             socket: Some(SocketAddr::new(ip, 0)),
         }
+    }
+
+    /// Other preferences for connections that are made from now on. Gives those before.
+    pub(crate) fn replace_settings(&self, settings: MessengerSettings) -> Arc<MessengerSettings> {
+        self.settings.swap(Arc::new(settings))
     }
 
     /// The identity the monitors gave to this client.
@@ -111,7 +125,7 @@ impl Messenger {
     ) -> Result<(Link, Option<Granted>), msgr2::Error> {
         let auth = self
             .credentials
-            .for_monitor(self.settings.monitor_modes.clone());
+            .for_monitor(self.settings.load().monitor_modes.clone());
         let slot = auth.grant_slot();
         let options = self.options(addr, EntityType::MON);
         let link = msgr2::driver::connect(options, timeout, auth, handler).await?;
@@ -129,16 +143,16 @@ impl Messenger {
     ) -> Result<Link, ConnectError> {
         let auth = self
             .credentials
-            .for_service(EntityType::OSD, self.settings.service_modes.clone())
+            .for_service(EntityType::OSD, self.settings.load().service_modes.clone())
             .map_err(ConnectError::NoTicket)?;
         let ticket = auth.ticket();
         let options = ClientOptions {
             peer_id: Some(i64::from(osd.0)),
             gid: Some(self.global_id()),
-            compression: self.settings.compression.clone(),
+            compression: self.settings.load().compression.clone(),
             ..self.options(addr, EntityType::OSD)
         };
-        let timeout = self.settings.connect_timeout;
+        let timeout = self.settings.load().connect_timeout;
         let connected = msgr2::driver::connect(options, timeout, auth, handler).await;
         if let (Err(error), Some(ticket)) = (&connected, ticket)
             && auth::refusal(error).is_some()

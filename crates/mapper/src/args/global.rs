@@ -40,6 +40,10 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, value_name = "path")]
     pub(crate) keyring: Option<String>,
 
+    /// Do not take options from the monitors (`ceph config set client ...`).
+    #[arg(long, alias = "no_mon_config", global = true)]
+    pub(crate) no_mon_config: bool,
+
     /// Print the version.
     #[arg(short = 'v', long = "version")]
     pub(crate) is_version_wanted: bool,

@@ -16,11 +16,12 @@ use crate::session::{Session, open_failure};
 pub(crate) async fn run(args: Create, session: &Session) -> Outcome {
     let mut positionals = Positionals::new(args.specs);
     let location = locate(args.image, None, &mut positionals, Wanted::NEW_IMAGE)?;
-    let plan = Plan::new(args.creation, session)?;
+    let wanted = Wish::new(args.creation)?;
     let size_bytes = args
         .size
         .ok_or_else(|| Failure::invalid("must specify --size <M/G/T>"))?;
     let pool = session.pool_of(&location).await?;
+    let plan = wanted.plan(session)?;
     plan.create(&pool, &location.image, size_bytes)
         .await
         .map_err(|error| create_failure("create error", &error))?;
@@ -35,17 +36,17 @@ pub(crate) async fn run(args: Create, session: &Session) -> Outcome {
     progress.end(filled)
 }
 
-/// What new images are to look like, options and configuration put together.
+/// What new images are to look like as far as it was typed.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    options: CreateOptions,
-    data_pool: Option<String>,
+pub(crate) struct Wish {
+    args: CreationOptions,
+    features: Option<Features>,
 }
 
-impl Plan {
+impl Wish {
     /// # Errors
-    /// If a feature is not known, or the format is not 2.
-    pub(crate) fn new(args: CreationOptions, session: &Session) -> Outcome<Self> {
+    /// If a feature is not known, the format is not 2, or a part of the striping is 0.
+    pub(crate) fn new(args: CreationOptions) -> Outcome<Self> {
         if args.image_format.as_deref() == Some("1") {
             return Err(Failure::invalid(
                 "image format 1 is deprecated: images are made in format 2",
@@ -57,14 +58,28 @@ impl Plan {
         if args.order.is_some() {
             eprintln!("orbd: --order is deprecated, use --object-size");
         }
-        let defaults = session.defaults()?;
-        let typed = match args.image_feature.as_slice() {
+        if let (Some(0), _) | (_, Some(0)) = (args.stripe_unit, args.stripe_count) {
+            return Err(Failure::invalid(
+                "create error: (22) Invalid argument: neither stripe unit nor stripe count may be 0",
+            ));
+        }
+        let features = match args.image_feature.as_slice() {
             [] => None,
             typed => Some(parse_features(typed).ok_or_else(|| {
                 Failure::usage("the argument for option '--image-feature' is invalid")
             })?),
         };
-        let features = match typed {
+        Ok(Self { args, features })
+    }
+
+    /// Adds the configuration, which is settled once the cluster has been connected to.
+    ///
+    /// # Errors
+    /// If an option of the configuration is not of its kind.
+    pub(crate) fn plan(self, session: &Session) -> Outcome<Plan> {
+        let Self { args, features } = self;
+        let defaults = session.defaults()?;
+        let features = match features {
             Some(features) => features,
             None => session.configured_features()?.unwrap_or(DEFAULT_FEATURES),
         };
@@ -84,22 +99,26 @@ impl Plan {
                 options.stripe_unit = defaults.stripe_unit.0;
                 options.stripe_count = defaults.stripe_count;
             }
-            (Some(0), _) | (_, Some(0)) => {
-                return Err(Failure::invalid(
-                    "create error: (22) Invalid argument: neither stripe unit nor stripe count may be 0",
-                ));
-            }
             (unit, count) => {
                 options.stripe_unit = unit.unwrap_or(0);
                 options.stripe_count = count.unwrap_or(0);
             }
         }
-        Ok(Self {
+        Ok(Plan {
             options,
             data_pool: args.data_pool.or(defaults.data_pool),
         })
     }
+}
 
+/// What new images are to look like, options and configuration put together.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    options: CreateOptions,
+    data_pool: Option<String>,
+}
+
+impl Plan {
     /// The size of the objects in bytes, if it can be one.
     pub(crate) fn object_size(&self) -> Option<u64> {
         1_u64.checked_shl(self.options.order.into())

@@ -10,7 +10,7 @@ use rados::{Errno, Pool};
 use rbd::{Image, OpenOptions};
 use tokio::sync::mpsc;
 
-use super::create::{Plan, create_failure, discard_new};
+use super::create::{Plan, Wish, create_failure, discard_new};
 use super::sparse::{BLOCK_BYTES, runs};
 use crate::args::image::ImageOptions;
 use crate::args::transfer::Import;
@@ -21,7 +21,7 @@ use crate::session::{Session, open_failure};
 
 /// Makes an image of a file.
 pub(crate) async fn run(args: Import, session: &Session) -> Outcome {
-    let plan = Plan::new(args.creation.clone(), session)?;
+    let wanted = Wish::new(args.creation.clone())?;
     let (no_progress, sparse_bytes) = (args.no_progress, args.sparse_size);
     if args.export_format.as_deref() == Some("2") {
         return Err(Failure::plain(
@@ -32,6 +32,7 @@ pub(crate) async fn run(args: Import, session: &Session) -> Outcome {
     let (path, location) = resolve(args)?;
     let source = Source::open(&path)?;
     let pool = session.pool_of(&location).await?;
+    let plan = wanted.plan(session)?;
     let mut progress = Progress::new("Importing image", no_progress);
     let import = Transfer {
         pool: &pool,

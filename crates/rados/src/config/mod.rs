@@ -5,7 +5,9 @@
 //! 1. options given to the [`Builder`], which stand for the command line,
 //! 2. the environment: `CEPH_ARGS`, and `CEPH_KEYRING` for the option `keyring`,
 //! 3. the configuration file: its section `[client.NAME]`, then `[client]`, then `[global]`,
-//! 4. options the monitors sent ([`Config::set_monitor_options`]),
+//! 4. options that the cluster keeps for its clients (`ceph config set client ...`), which the
+//!    monitors send while the client connects and whenever they change, unless `--no-mon-config` is
+//!    among the options of 1 or 2,
 //! 5. the default.
 //!
 //! The file is the one that was named, or the first that exists of those in `CEPH_CONF`, or of
@@ -31,6 +33,7 @@ mod error;
 mod file;
 mod keys;
 mod mon_host;
+mod monitor_options;
 mod option;
 mod settings;
 mod variables;
@@ -46,7 +49,7 @@ pub use self::environment::Environment;
 pub use self::error::{ConfigError, KeyMiss};
 pub use self::mon_host::{Candidate, Host, MonHost, Protocol, V1_PORT, V2_PORT};
 pub use self::option::{OptionValue, Origin, SizeBytes, Value};
-pub use self::settings::{AuthMethod, ConnectionMode, RbdDefaults, Timeouts};
+pub use self::settings::{AuthMethod, ConnectionMode, InFlightLimits, RbdDefaults, Timeouts};
 
 use self::file::ConfFile;
 use self::variables::Variables;
@@ -104,6 +107,11 @@ impl Config {
         &self.variables.cluster
     }
 
+    /// The host's name, as far as the environment takes part.
+    pub(crate) fn host(&self) -> &str {
+        &self.variables.host
+    }
+
     /// The configuration file, if there is one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(ConfFile::path)
@@ -159,14 +167,6 @@ impl Config {
 
     fn parsed<T: OptionValue>(&self, name: &str, default: T) -> Result<T, ConfigError> {
         Ok(self.get(name)?.unwrap_or(default))
-    }
-
-    /// Takes over the options that the cluster keeps for this client.
-    pub fn set_monitor_options(&mut self, options: BTreeMap<String, String>) {
-        self.monitor_options = options
-            .into_iter()
-            .map(|(name, text)| (cephx::ini::normalize_name(&name), text))
-            .collect();
     }
 
     /// The monitors: those of `mon_host`, or else those with an address in a section `[mon.NAME]` of

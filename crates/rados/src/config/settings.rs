@@ -42,10 +42,20 @@ pub struct RbdDefaults {
     pub format: u8,
 }
 
+/// How much may be in flight at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlightLimits {
+    /// Operations on objects (`objecter_inflight_ops`).
+    pub operations: u64,
+    /// What they carry (`objecter_inflight_op_bytes`).
+    pub bytes: SizeBytes,
+}
+
 /// How long to wait for whom.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeouts {
-    /// How long to try to reach the cluster at first (`client_mount_timeout`).
+    /// How long to try to reach the cluster at first, 0 for as long as it takes
+    /// (`client_mount_timeout`).
     pub mount: Duration,
     /// How long an operation on an object may take; `None` is for ever (`rados_osd_op_timeout`).
     pub osd_op: Option<Duration>,
@@ -61,7 +71,7 @@ pub struct Timeouts {
     pub hunt_parallel: u64,
     /// How often to ask whether the monitor is there (`mon_client_ping_interval`).
     pub mon_ping_interval: Duration,
-    /// How long it may stay silent (`mon_client_ping_timeout`).
+    /// How long it may stay silent, 0 for ever (`mon_client_ping_timeout`).
     pub mon_ping_timeout: Duration,
 }
 
@@ -140,6 +150,17 @@ impl Config {
             stripe_count: self.parsed("rbd_default_stripe_count", 0)?,
             data_pool: (!data_pool.is_empty()).then_some(data_pool),
             format,
+        })
+    }
+
+    /// How much may be in flight at a time.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] if an option is not of its type.
+    pub fn in_flight_limits(&self) -> Result<InFlightLimits, ConfigError> {
+        Ok(InFlightLimits {
+            operations: self.parsed("objecter_inflight_ops", 1024)?,
+            bytes: self.parsed("objecter_inflight_op_bytes", SizeBytes(100 << 20))?,
         })
     }
 

@@ -25,18 +25,19 @@ impl MonClient {
             if monitors.is_empty() {
                 monitors = self.shuffled_monitors();
             }
-            let rest = monitors.split_off(self.timing.hunt_parallel.min(monitors.len()));
+            let timing = self.timing();
+            let rest = monitors.split_off(timing.hunt_parallel.min(monitors.len()));
             let round = std::mem::replace(&mut monitors, rest);
             // The configuration may hold numbers that make no duration.
-            let seconds = self.timing.hunt_interval.as_secs_f64() * multiple;
+            let seconds = timing.hunt_interval.as_secs_f64() * multiple;
             let patience = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             let started = tokio::time::Instant::now();
             match self.try_at_once(round, patience).await {
                 Ok(opened) => return opened,
                 Err(failures) => self.report(failures).await,
             }
-            multiple = (multiple * self.timing.hunt_backoff)
-                .min(self.timing.hunt_max_multiple)
+            multiple = (multiple * timing.hunt_backoff)
+                .min(timing.hunt_max_multiple)
                 .max(1.0);
             // Attempts that fail at once must not turn into a storm of connections.
             tokio::time::sleep_until(started + patience.min(MAX_PAUSE)).await;

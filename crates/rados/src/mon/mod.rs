@@ -6,6 +6,7 @@
 //! demand (ceph: src/mon/MonClient.h).
 
 mod candidates;
+mod configuration;
 mod hunt;
 mod requests;
 mod session;
@@ -13,13 +14,14 @@ mod subscriptions;
 mod wishes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use denc::Epoch;
 use tokio::sync::watch;
 
 use self::candidates::Monitor;
+use self::configuration::Timing;
 use self::requests::{Question, Requests};
 use self::session::Session;
 use self::subscriptions::Subscriptions;
@@ -41,26 +43,13 @@ pub(crate) struct MonClient {
     config: Config,
     /// The monitors of the configuration, for as long as there is no monitor map.
     configured: Vec<Monitor>,
-    timing: Timing,
+    /// The configuration, with what the monitors have added to it.
+    config: ArcSwap<Config>,
+    timing: ArcSwap<Timing>,
+    /// Whether the monitors' part of the configuration is known, or not wanted.
+    is_configured: watch::Sender<bool>,
     state: Mutex<State>,
     status: watch::Sender<Status>,
-}
-
-/// How patient the client is with monitors.
-#[derive(Clone, Debug)]
-pub(crate) struct Timing {
-    /// How long an attempt may take before others are tried (ceph: `mon_client_hunt_interval`).
-    pub(crate) hunt_interval: Duration,
-    /// By what that is multiplied after each round that failed.
-    pub(crate) hunt_backoff: f64,
-    /// The most it is multiplied by.
-    pub(crate) hunt_max_multiple: f64,
-    /// How many monitors are tried at the same time; at least one.
-    pub(crate) hunt_parallel: usize,
-    /// How often a sign of life is asked for (ceph: `mon_client_ping_interval`).
-    pub(crate) ping_interval: Duration,
-    /// After how long a silence the monitor is given up (ceph: `mon_client_ping_timeout`).
-    pub(crate) ping_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -90,24 +79,20 @@ impl MonClient {
         wishes: Arc<Wishes>,
         config: &Config,
     ) -> Result<Self> {
-        let timeouts = config.timeouts()?;
+        let wants_config = config.uses_monitor_options()?;
         Ok(Self {
             messenger,
             objecter,
             wishes,
             config: config.clone(),
             configured: candidates::of_config(config)?,
-            timing: Timing {
-                hunt_interval: timeouts.hunt_interval,
-                hunt_backoff: timeouts.hunt_backoff,
-                hunt_max_multiple: timeouts.hunt_max_multiple,
-                hunt_parallel: usize::try_from(timeouts.hunt_parallel)
-                    .unwrap_or(usize::MAX)
-                    .max(1),
-                ping_interval: timeouts.mon_ping_interval,
-                ping_timeout: timeouts.mon_ping_timeout,
-            },
-            state: Mutex::default(),
+            timing: ArcSwap::from_pointee(Timing::of_config(config)?),
+            config: ArcSwap::from_pointee(config.clone()),
+            is_configured: watch::Sender::new(!wants_config),
+            state: Mutex::new(State {
+                subscriptions: Subscriptions::new(wants_config),
+                ..State::default()
+            }),
             status: watch::Sender::new(Status::Hunting(Attempts::default())),
         })
     }
@@ -136,6 +121,7 @@ impl MonClient {
             .and_then(|prefix| prefix.as_str())
             .unwrap_or_default();
         let question = Question::Command {
+            name: name.to_string(),
             json: command.to_string(),
             input,
         };
@@ -163,13 +149,20 @@ impl MonClient {
     }
 
     async fn ask(&self, question: Question) -> Result<requests::Answer> {
+        let limit = self.timing().op_timeout;
+        let what = question.to_string();
         let pending = {
             let mut state = self.lock();
             let (tid, pending) = state.requests.add(question);
             state.send_requests(&self.messenger);
             requests::Pending::new(tid, pending, self)
         };
-        pending.answer().await
+        match limit {
+            Some(limit) => tokio::time::timeout(limit, pending.answer())
+                .await
+                .unwrap_or(Err(Error::TimedOut { what, limit })),
+            None => pending.answer().await,
+        }
     }
 
     /// Looks for the user's key where the configuration says it is, after the one in use was refused:

@@ -2,6 +2,7 @@
 //! whenever another monitor has been found.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use denc::{Tid, Uuid, Writer};
@@ -17,9 +18,23 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(super) enum Question {
     /// A command as JSON text, with its input.
-    Command { json: String, input: Bytes },
+    Command {
+        /// Its `prefix`.
+        name: String,
+        json: String,
+        input: Bytes,
+    },
     /// The newest version of a map.
     Version { what: &'static str },
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command { name, .. } => write!(f, "the monitor command {name:?}"),
+            Self::Version { what } => write!(f, "asking the monitors for the newest {what}"),
+        }
+    }
 }
 
 /// What was answered. Which fields count depends on the question.
@@ -101,7 +116,7 @@ impl Question {
             ..Message::default()
         };
         match self {
-            Self::Command { json, input } => {
+            Self::Command { json, input, .. } => {
                 message.kind = kind::MON_COMMAND;
                 message.front = Writer::encode(&MonCommand {
                     fsid: fsid?,

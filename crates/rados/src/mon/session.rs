@@ -11,9 +11,10 @@ use msgr2::driver::Link;
 use tokio::time::interval;
 
 use super::requests::Answer;
-use super::subscriptions::{CONFIG, MONMAP, OSDMAP};
+use super::subscriptions::{MONMAP, OSDMAP};
 use super::{MonClient, State, Status};
 use crate::auth::Granted;
+use crate::connections::{Connection, Peer};
 use crate::msg::kind;
 use crate::msg::mon::{
     Auth, AuthReply, MonCommandAck, MonGetVersionReply, MonMapMessage, MonSubscribe,
@@ -51,6 +52,13 @@ impl Session {
 }
 
 impl MonClient {
+    /// The connection in use, if there is one.
+    pub(crate) fn connection(&self) -> Option<Connection> {
+        let state = self.lock();
+        let link = &state.session.as_ref()?.link;
+        Some(Connection::new(Peer::Monitor, link.info()))
+    }
+
     /// Finds monitors and serves the sessions with them, for ever: the task's body.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
@@ -93,7 +101,7 @@ impl MonClient {
 
     /// Does what time and wishes demand until the session is lost.
     async fn serve(&self) {
-        let mut ping = interval(self.timing.ping_interval);
+        let mut ping = interval(self.timing().ping_interval);
         loop {
             tokio::select! {
                 _ = ping.tick() => {
@@ -120,7 +128,12 @@ impl MonClient {
         let Some(session) = &state.session else {
             return false;
         };
-        if session.link.last_heard().elapsed() > self.timing.ping_timeout {
+        let silence = session.link.last_heard().elapsed();
+        if self
+            .timing()
+            .ping_timeout
+            .is_some_and(|limit| silence > limit)
+        {
             tracing::warn!(addr = %session.addr, "the monitor has gone silent");
             state.session = None;
             return false;
@@ -163,7 +176,7 @@ impl MonClient {
             compat_version,
             front: Writer::encode(&MonSubscribe {
                 what: state.subscriptions.wanted(),
-                hostname: "",
+                hostname: self.config.load().host(),
             }),
             ..Message::default()
         });
@@ -206,7 +219,7 @@ impl MonClient {
         match message.kind {
             kind::MON_MAP => self.handle_monmap(front)?,
             kind::OSD_MAP => self.handle_osdmap(front)?,
-            kind::CONFIG => self.lock().subscriptions.have(CONFIG, Epoch(0)),
+            kind::CONFIG => self.handle_config(front)?,
             kind::AUTH_REPLY => self.handle_auth(generation, front)?,
             kind::MON_GET_VERSION_REPLY => {
                 let reply = MonGetVersionReply::decode(&mut Reader::new("version", front))?;

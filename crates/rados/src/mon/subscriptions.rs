@@ -18,17 +18,24 @@ pub(super) const CONFIG: &str = "config";
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        let always = Subscription {
-            start: 0,
-            once: false,
-        };
-        Self {
-            wanted: [(MONMAP, always), (OSDMAP, always), (CONFIG, always)].into(),
-        }
+        Self::new(true)
     }
 }
 
 impl Subscriptions {
+    /// The options that the monitors keep for us are among them if they are wanted.
+    pub(super) fn new(wants_config: bool) -> Self {
+        let always = Subscription {
+            start: 0,
+            once: false,
+        };
+        let mut wanted = BTreeMap::from([(MONMAP, always), (OSDMAP, always)]);
+        if wants_config {
+            wanted.insert(CONFIG, always);
+        }
+        Self { wanted }
+    }
+
     /// We have the map of this epoch and want those after it.
     pub(super) fn have(&mut self, map: &'static str, epoch: Epoch) {
         let start = if epoch == Epoch(0) {

@@ -70,6 +70,16 @@ impl Decode for MonMapMessage {
     }
 }
 
+/// `MConfig`: the options that the cluster keeps for this client, by name.
+#[derive(Debug)]
+pub(crate) struct ConfigMessage(pub(crate) BTreeMap<String, String>);
+
+impl Decode for ConfigMessage {
+    fn decode(reader: &mut Reader<'_>) -> denc::Result<Self> {
+        reader.get().map(Self)
+    }
+}
+
 /// `MMonGetVersion`: which is the newest version of a map.
 #[derive(Debug)]
 pub(crate) struct MonGetVersion {

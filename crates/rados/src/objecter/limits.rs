@@ -5,36 +5,42 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::op::Budget;
+use crate::config::InFlightLimits;
 use crate::{Error, Result};
-
-/// Operations in flight (ceph: `objecter_inflight_ops`).
-const OPERATIONS: u32 = 1024;
-/// Bytes of input in flight, in KiB (ceph: `objecter_inflight_op_bytes`).
-const KIBIBYTES: u32 = 100 * 1024;
 
 /// Makes submitters wait while too much is in flight.
 #[derive(Debug)]
 pub(super) struct Limits {
     operations: Arc<Semaphore>,
+    /// What input is counted in, because a semaphore cannot count that many bytes.
     kibibytes: Arc<Semaphore>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            operations: Arc::new(Semaphore::new(OPERATIONS as usize)),
-            kibibytes: Arc::new(Semaphore::new(KIBIBYTES as usize)),
-        }
-    }
+    all_kibibytes: u32,
 }
 
 impl Limits {
+    /// At least one operation may be in flight, with some input.
+    pub(super) fn new(limits: InFlightLimits) -> Self {
+        let operations = usize::try_from(limits.operations).unwrap_or(usize::MAX);
+        // A semaphore has fewer permits than a `u32` may be on a small machine.
+        let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
+        let kibibytes = u32::try_from(limits.bytes.0 / 1024).unwrap_or(u32::MAX);
+        let all_kibibytes = kibibytes.clamp(1, most);
+        Self {
+            operations: Arc::new(Semaphore::new(operations.clamp(1, Semaphore::MAX_PERMITS))),
+            kibibytes: Arc::new(Semaphore::new(
+                usize::try_from(all_kibibytes).unwrap_or(Semaphore::MAX_PERMITS),
+            )),
+            all_kibibytes,
+        }
+    }
+
     /// Waits until an operation with that much input may be in flight.
     ///
     /// One that is larger than the limit may be when nothing else is. Cancellation-safe.
     pub(super) async fn take(&self, input_len_bytes: usize) -> Result<Budget> {
         let kibibytes = u32::try_from(input_len_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let kibibytes = Arc::clone(&self.kibibytes).acquire_many_owned(kibibytes.min(KIBIBYTES));
+        let kibibytes =
+            Arc::clone(&self.kibibytes).acquire_many_owned(kibibytes.min(self.all_kibibytes));
         let operations = Arc::clone(&self.operations).acquire_owned();
         Ok(Budget {
             _operations: operations.await.map_err(|_| Error::ShutDown)?,

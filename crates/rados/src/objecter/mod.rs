@@ -10,6 +10,7 @@
 
 mod backoff;
 mod connect;
+mod deadlines;
 mod limits;
 mod maps;
 mod op;
@@ -18,17 +19,23 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::SystemTime;
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::time::{Duration, SystemTime};
 
 use denc::{Epoch, PoolId, Tid};
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout_at;
 
+use self::deadlines::Deadlines;
 use self::limits::Limits;
 pub(crate) use self::maps::MapUpdate;
 use self::op::{InFlight, Op, Outcome, Target};
 use self::session::OsdSession;
 use self::view::{Destination, View};
+use crate::config::{InFlightLimits, SizeBytes};
+use crate::connections::Connection;
 use crate::messenger::Messenger;
 use crate::mon::Wishes;
 use crate::op::{Operation, Reply};
@@ -45,7 +52,9 @@ pub(crate) struct Objecter {
     /// Operations that can be sent nowhere at the moment.
     waiting: Mutex<BTreeMap<Tid, Op>>,
     next_tid: AtomicU64,
-    limits: Limits,
+    /// Set when the configuration is settled, before the first operation.
+    limits: OnceLock<Limits>,
+    deadlines: Deadlines,
     /// The watches of this client, which OSDs address by their cookies.
     pub(crate) watches: Watches,
     /// The epoch of the map in the view.
@@ -63,7 +72,8 @@ impl Objecter {
             view: RwLock::default(),
             waiting: Mutex::default(),
             next_tid: AtomicU64::new(1),
-            limits: Limits::default(),
+            limits: OnceLock::new(),
+            deadlines: Deadlines::default(),
             watches: Watches::default(),
             epoch: watch::Sender::new(Epoch(0)),
             updating: Mutex::default(),
@@ -78,6 +88,25 @@ impl Objecter {
     /// The epoch of the current map, and word of every later one.
     pub(crate) fn epochs(&self) -> watch::Receiver<Epoch> {
         self.epoch.subscribe()
+    }
+
+    /// Limits how much may be in flight. Only counts before the first operation.
+    pub(crate) fn set_limits(&self, limits: InFlightLimits) {
+        let _ = self.limits.set(Limits::new(limits));
+    }
+
+    fn limits(&self) -> &Limits {
+        self.limits.get_or_init(|| {
+            Limits::new(InFlightLimits {
+                operations: u64::MAX,
+                bytes: SizeBytes(u64::MAX),
+            })
+        })
+    }
+
+    /// Limits how long operations that are submitted from now on may take.
+    pub(crate) fn set_timeout(&self, limit: Option<Duration>) {
+        self.deadlines.set_limit(limit);
     }
 
     /// Carries out an operation on an object: see [`Pool::execute_raw`](crate::Pool::execute_raw).
@@ -105,7 +134,14 @@ impl Objecter {
     }
 
     async fn execute_on(self: &Arc<Self>, target: Target, operation: Operation) -> Outcome {
-        let budget = self.limits.take(operation.input_len()).await?;
+        let deadline = self.deadlines.of_new_operation();
+        let taking = self.limits().take(operation.input_len());
+        let budget = match deadline {
+            Some(deadline) => timeout_at(deadline.at, taking)
+                .await
+                .map_err(|_| self.timed_out(&target, None, deadline.limit))??,
+            None => taking.await?,
+        };
         let (outcome, answer) = oneshot::channel();
         let pool = target.locator.pool;
         self.submit(Box::new(InFlight {
@@ -124,10 +160,22 @@ impl Objecter {
             hash: 0,
             epoch: Epoch(0),
             attempts: 0,
+            deadline,
             outcome,
             _budget: budget,
         }));
         answer.await.unwrap_or(Err(Error::ShutDown))
+    }
+
+    /// The connections that are open, by number of the OSD.
+    pub(crate) fn connections(&self) -> Vec<Connection> {
+        let view = self.view();
+        let mut sessions: Vec<_> = view.sessions.values().collect();
+        sessions.sort_by_key(|session| session.osd);
+        sessions
+            .into_iter()
+            .filter_map(|session| session.connection())
+            .collect()
     }
 
     /// Sessions that could not connect for want of a ticket may try again.
@@ -139,7 +187,8 @@ impl Objecter {
 
     /// Ends every session and fails every operation.
     pub(crate) fn shut_down(&self) {
-        self.limits.close();
+        self.limits().close();
+        self.deadlines.shut_down();
         let sessions: Vec<_> = self.view_mut().sessions.drain().collect();
         let waiting = std::mem::take(&mut *self.waiting());
         let in_flight = sessions.into_iter().flat_map(|(_, session)| session.end());
@@ -150,11 +199,15 @@ impl Objecter {
 
     /// Sends an operation where it belongs.
     fn submit(self: &Arc<Self>, op: Op) {
+        let deadline = op.deadline;
         let view = self.view();
         if let Err(op) = self.route(&view, op) {
             drop(view);
             let mut view = self.view_mut();
             self.route_with_new_session(&mut view, op);
+        }
+        if let Some(deadline) = deadline {
+            self.watch_deadline(deadline);
         }
     }
 

@@ -3,6 +3,7 @@
 use denc::{Epoch, PoolId, Tid, UTime};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::deadlines::Deadline;
 use crate::Result;
 use crate::op::{Operation, Reply, request_flags};
 use crate::osdmap::{ObjectLocator, ShardedPgId};
@@ -64,6 +65,8 @@ pub(super) struct InFlight {
     pub(super) epoch: Epoch,
     /// How often it has been sent.
     pub(super) attempts: i32,
+    /// When it ends without an answer, if it does.
+    pub(super) deadline: Option<Deadline>,
     pub(super) outcome: oneshot::Sender<Outcome>,
     /// What it holds of the limits; given back when it ends, whether or not anyone still waits.
     pub(super) _budget: Budget,

@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::backoff::Backoffs;
 use super::op::{InFlight, Op};
+use crate::connections::{Connection, Peer};
 use crate::msg::kind;
 use crate::msg::osd::{OsdBackoff, OsdOp};
 use crate::osdmap::ShardedPgId;
@@ -123,6 +124,13 @@ impl OsdSession {
         }
         drop(state);
         self.wake.notify_one();
+    }
+
+    /// The connection, if there is one.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        let state = self.lock();
+        let link = &state.link.as_ref()?.link;
+        Some(Connection::new(Peer::Osd(self.osd), link.info()))
     }
 
     /// Whether a connection is missing.

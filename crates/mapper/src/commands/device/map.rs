@@ -86,7 +86,11 @@ impl MapRequest {
             registry: registry.directory().to_owned(),
             log_file: log_file.clone(),
         };
-        let limit = timeouts.mount + ATTACH_LIMIT;
+        // A mount timeout of zero is none.
+        let limit = match timeouts.mount {
+            Duration::ZERO => Duration::MAX,
+            mount => mount.saturating_add(ATTACH_LIMIT),
+        };
         let ready = spawn(&[SUBCOMMAND], &orders, Some(&log_file), limit).await;
         if ready.is_err() {
             discard_log(&log_file);
