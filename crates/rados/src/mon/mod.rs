@@ -39,8 +39,6 @@ pub(crate) struct MonClient {
     messenger: Arc<Messenger>,
     objecter: Arc<Objecter>,
     wishes: Arc<Wishes>,
-    /// Where the user's key is looked up again when it is refused.
-    config: Config,
     /// The monitors of the configuration, for as long as there is no monitor map.
     configured: Vec<Monitor>,
     /// The configuration, with what the monitors have added to it.
@@ -84,7 +82,6 @@ impl MonClient {
             messenger,
             objecter,
             wishes,
-            config: config.clone(),
             configured: candidates::of_config(config)?,
             timing: ArcSwap::from_pointee(Timing::of_config(config)?),
             config: ArcSwap::from_pointee(config.clone()),
@@ -171,7 +168,7 @@ impl MonClient {
     /// # Cancellation
     /// The files are read all the same, and what they hold is not used.
     async fn reload_key(&self) -> bool {
-        let config = self.config.clone();
+        let config = self.config.load_full();
         let key = match tokio::task::spawn_blocking(move || config.key()).await {
             Ok(Ok(key)) => key,
             Ok(Err(error)) => {
