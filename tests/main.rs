@@ -3,6 +3,7 @@
 //! One program, because linking takes longer than most of these tests.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod compatibility;
 mod connecting;
 mod deadlines;
 mod faults;

@@ -99,6 +99,7 @@ pub const TESTS: &[Package] = &[
     package("cryptsetup-bin", "cryptsetup", "LUKS, to be recognised"),
     package("fdisk", "sfdisk", "partition tables, to be recognised"),
     package("iproute2", "ip", "network namespaces"),
+    package("dnsmasq-base", "dnsmasq", "a name server"),
 ];
 
 /// Sees to it that all of `packages` are installed.

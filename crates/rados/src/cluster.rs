@@ -52,12 +52,15 @@ impl Cluster {
         let wishes = Arc::new(Wishes::default());
         let objecter = Arc::new(Objecter::new(Arc::clone(&messenger), Arc::clone(&wishes)));
         objecter.set_timeout(timeouts.osd_op);
-        let monitors = Arc::new(MonClient::new(
-            Arc::clone(&messenger),
-            Arc::clone(&objecter),
-            wishes,
-            &config,
-        )?);
+        let monitors = Arc::new(
+            MonClient::new(
+                Arc::clone(&messenger),
+                Arc::clone(&objecter),
+                wishes,
+                &config,
+            )
+            .await?,
+        );
         let task = tokio::spawn(Arc::clone(&monitors).run()).abort_handle();
         let inner = Arc::new(Inner {
             messenger,

@@ -13,6 +13,17 @@ pub struct MonMap {
     pub epoch: Epoch,
     /// Names and addresses.
     pub monitors: BTreeMap<String, EntityAddrVec>,
+    /// Which monitors to prefer, by name; nothing is said of those that are not among them.
+    pub(crate) preferences: BTreeMap<String, Preference>,
+}
+
+/// Whether clients should use a monitor rather than another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Preference {
+    /// Lower numbers are preferred.
+    pub(crate) priority: u16,
+    /// How many clients it should get, compared with others of its priority.
+    pub(crate) weight: u16,
 }
 
 /// The newest structure version whose layout is known.
@@ -35,6 +46,7 @@ impl Decode for MonMap {
         } else {
             BTreeMap::new()
         };
+        let mut preferences = BTreeMap::new();
         let monitors = if map.version >= WITH_MON_INFO {
             fields.skip(2 * denc::UTime::LEN)?;
             for _ in 0..2 {
@@ -43,7 +55,10 @@ impl Decode for MonMap {
             let monitors: BTreeMap<String, MonInfo> = fields.get()?;
             monitors
                 .into_iter()
-                .map(|(name, info)| (name, info.addrs))
+                .map(|(name, info)| {
+                    preferences.insert(name.clone(), info.preference);
+                    (name, info.addrs)
+                })
                 .collect()
         } else {
             addrs
@@ -55,22 +70,40 @@ impl Decode for MonMap {
             fsid,
             epoch,
             monitors,
+            preferences,
         })
     }
 }
 
+/// The versions of a monitor's entry from which on it has these.
+const WITH_PRIORITY: u8 = 2;
+const WITH_WEIGHT: u8 = 4;
+
 struct MonInfo {
     addrs: EntityAddrVec,
+    preference: Preference,
 }
 
 impl Decode for MonInfo {
     const MIN_LEN: usize = 6;
 
     fn decode(reader: &mut Reader<'_>) -> denc::Result<Self> {
-        let mut fields = reader.envelope("mon_info_t", u8::MAX)?.reader;
+        let mut info = reader.envelope("mon_info_t", u8::MAX)?;
+        let fields = &mut info.reader;
         fields.blob()?;
+        let addrs = fields.get()?;
+        let mut number_since = |version| {
+            if info.version >= version {
+                fields.u16()
+            } else {
+                Ok(0)
+            }
+        };
+        let priority = number_since(WITH_PRIORITY)?;
+        let weight = number_since(WITH_WEIGHT)?;
         Ok(Self {
-            addrs: fields.get()?,
+            addrs,
+            preference: Preference { priority, weight },
         })
     }
 }

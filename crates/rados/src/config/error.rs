@@ -77,10 +77,13 @@ pub enum ConfigError {
         expected: &'static str,
     },
     /// Nothing says where the monitors are.
-    #[error("no monitor is known: mon_host is not set, neither by an option nor in {}", places(.file))]
+    #[error("no monitor is known: mon_host is not set, neither by an option nor in {}{}", places(.file), in_dns(.dns))]
     NoMonitors {
         /// The configuration file, or where one was looked for.
         file: Vec<PathBuf>,
+        /// The name of the service that was looked up in DNS, and why that gave none; `None` if it was
+        /// not looked up.
+        dns: Option<(String, String)>,
     },
     /// A key that is none.
     #[error("{place} does not hold a usable key: {source}")]
@@ -132,6 +135,13 @@ fn places(files: &[PathBuf]) -> String {
     match files {
         [] => "a configuration file".to_string(),
         files => paths(files),
+    }
+}
+
+fn in_dns(dns: &Option<(String, String)>) -> String {
+    match dns {
+        Some((name, reason)) => format!(", and DNS has no monitors at {name}: {reason}"),
+        None => String::new(),
     }
 }
 

@@ -169,6 +169,23 @@ impl Config {
         Ok(self.get(name)?.unwrap_or(default))
     }
 
+    /// The name under which DNS has SRV records of the monitors (`mon_dns_srv_name`), which count if
+    /// there are no [`monitors`](Self::monitors); `None` if it is set to nothing.
+    ///
+    /// The option is the name of a service, possibly with a domain behind a `_`. Without a domain
+    /// those of the resolver's search list are tried.
+    pub fn monitor_service(&self) -> Option<String> {
+        let name = match self.value("mon_dns_srv_name") {
+            Some(value) => value.text.to_string(),
+            None => "ceph-mon".to_string(),
+        };
+        let (service, domain) = match name.split_once('_') {
+            Some((service, domain)) => (service, format!(".{domain}")),
+            None => (name.as_str(), String::new()),
+        };
+        (!service.is_empty()).then(|| format!("_{service}._tcp{domain}"))
+    }
+
     /// The monitors: those of `mon_host`, or else those with an address in a section `[mon.NAME]` of
     /// the file. Not empty.
     ///
@@ -201,6 +218,7 @@ impl Config {
         if monitors.is_empty() {
             return Err(ConfigError::NoMonitors {
                 file: self.searched.clone(),
+                dns: None,
             });
         }
         Ok(monitors)

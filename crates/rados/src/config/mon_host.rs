@@ -28,6 +28,17 @@ pub struct MonHost {
     pub candidates: Vec<Candidate>,
 }
 
+impl MonHost {
+    /// A monitor at a host of which no more than a port may be known.
+    #[cfg(feature = "dns")]
+    pub(crate) fn at(host: Host, port: Option<u16>) -> Self {
+        Self {
+            name: None,
+            candidates: guess(None, &host, port.filter(|port| *port != 0), 0),
+        }
+    }
+}
+
 /// One place where a monitor may be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
@@ -168,6 +179,11 @@ fn candidates_of(address: &str) -> Result<Vec<Candidate>, BadAddress> {
         None => (rest, 0),
     };
     let (host, port) = host_and_port(place).map_err(|expected| bad(address, expected))?;
+    Ok(guess(wish, &host, port, nonce))
+}
+
+/// What may be spoken where, as far as it is not said.
+fn guess(wish: Option<Protocol>, host: &Host, port: Option<u16>, nonce: u32) -> Vec<Candidate> {
     let candidate = |protocol, port| Candidate {
         protocol,
         host: host.clone(),
@@ -176,14 +192,14 @@ fn candidates_of(address: &str) -> Result<Vec<Candidate>, BadAddress> {
     };
     let v1 = |port| candidate(Protocol::V1, port);
     let v2 = |port| candidate(Protocol::V2, port);
-    Ok(match (wish, port) {
+    match (wish, port) {
         (Some(Protocol::V1), port) => vec![v1(port.unwrap_or(V1_PORT))],
         (Some(Protocol::V2), port) => vec![v2(port.unwrap_or(V2_PORT))],
         (None, None) => vec![v2(V2_PORT), v1(V1_PORT)],
         (None, Some(V2_PORT)) => vec![v2(V2_PORT)],
         (None, Some(V1_PORT)) => vec![v2(V1_PORT), v2(V2_PORT), v1(V1_PORT)],
         (None, Some(port)) => vec![v2(port), v1(port)],
-    })
+    }
 }
 
 /// A port of 0 is as good as none, as Ceph takes it too.

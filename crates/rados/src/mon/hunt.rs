@@ -11,7 +11,7 @@ use super::candidates::{self, Monitor};
 use super::session::{MonitorHandler, Opened};
 use super::{MonClient, Status};
 use crate::auth::{self, random};
-use crate::{Attempts, Error};
+use crate::{Attempts, Error, features};
 
 impl MonClient {
     /// Tries monitors until one lets us in.
@@ -26,7 +26,13 @@ impl MonClient {
                 monitors = self.shuffled_monitors();
             }
             let timing = self.timing();
-            let rest = monitors.split_off(timing.hunt_parallel.min(monitors.len()));
+            // A monitor that is not preferred must not win a race against one that is.
+            let priority = monitors.first().map(|monitor| monitor.priority);
+            let equals = monitors
+                .iter()
+                .take_while(|monitor| Some(monitor.priority) == priority);
+            let at_once = equals.count().min(timing.hunt_parallel);
+            let rest = monitors.split_off(at_once);
             let round = std::mem::replace(&mut monitors, rest);
             // The configuration may hold numbers that make no duration.
             let seconds = timing.hunt_interval.as_secs_f64() * multiple;
@@ -44,7 +50,8 @@ impl MonClient {
         }
     }
 
-    /// The known monitors, in random order so that clients spread over them.
+    /// The known monitors: the preferred ones first, and otherwise in random order so that clients
+    /// spread over them.
     fn shuffled_monitors(&self) -> Vec<Monitor> {
         let mut monitors = match &self.lock().monmap {
             Some(monmap) => candidates::of_monmap(monmap),
@@ -53,13 +60,11 @@ impl MonClient {
         if monitors.is_empty() {
             monitors.clone_from(&self.configured);
         }
-        for index in (1..monitors.len()).rev() {
+        candidates::shuffle(monitors, |bound| {
             let mut bytes = [0; 8];
             random(&mut bytes);
-            let other = u64::from_le_bytes(bytes) % (index as u64 + 1);
-            monitors.swap(index, usize::try_from(other).unwrap_or(index));
-        }
-        monitors
+            u64::from_le_bytes(bytes) % bound.max(1)
+        })
     }
 
     /// Tries these monitors side by side. The first success ends the other attempts.
@@ -197,6 +202,15 @@ fn with_hint(error: &msgr2::Error) -> String {
         msgr2::Error::V1Banner => {
             format!("{text}, this client v2: `ceph mon enable-msgr2` makes monitors speak it")
         }
+        msgr2::Error::MissingFeatures(missing) => {
+            format!(
+                "{text}, which this client lacks: {}",
+                features::names(*missing)
+            )
+        }
+        msgr2::Error::PeerLacksFeatures(missing) => {
+            format!("{text}: {}", features::names(*missing))
+        }
         _ => text,
     }
 }
@@ -223,4 +237,23 @@ pub(super) struct Failure {
     reason: String,
     /// Set if the monitor would not have us, whatever monitor it is.
     refused: Option<Error>,
+}
+
+#[cfg(test)]
+mod tests {
+    use denc::Features;
+
+    use super::with_hint;
+
+    #[test]
+    fn features_that_are_missing_are_named() {
+        let features = Features(1 << 18 | 1 << 50);
+        let text = with_hint(&msgr2::Error::MissingFeatures(features));
+        assert!(
+            text.ends_with("which this client lacks: CRUSH_TUNABLES, SERVER_TENTACLE"),
+            "{text}"
+        );
+        let text = with_hint(&msgr2::Error::PeerLacksFeatures(Features(1 << 59)));
+        assert!(text.ends_with(": MSG_ADDR2"), "{text}");
+    }
 }

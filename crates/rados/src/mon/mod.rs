@@ -7,6 +7,8 @@
 
 mod candidates;
 mod configuration;
+#[cfg(feature = "dns")]
+mod dns;
 mod hunt;
 mod requests;
 mod session;
@@ -70,8 +72,11 @@ pub(crate) enum Status {
 }
 
 impl MonClient {
-    /// A client of the monitors that `config` names. It does nothing until [`run`](Self::run).
-    pub(crate) fn new(
+    /// A client of the monitors that `config` or DNS names. It does nothing until [`run`](Self::run).
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub(crate) async fn new(
         messenger: Arc<Messenger>,
         objecter: Arc<Objecter>,
         wishes: Arc<Wishes>,
@@ -82,7 +87,7 @@ impl MonClient {
             messenger,
             objecter,
             wishes,
-            configured: candidates::of_config(config)?,
+            configured: candidates::of_config(config).await?,
             timing: ArcSwap::from_pointee(Timing::of_config(config)?),
             config: ArcSwap::from_pointee(config.clone()),
             is_configured: watch::Sender::new(!wants_config),
