@@ -135,7 +135,7 @@ impl Cluster {
             Some(spawn_reaper(layout.dir())?)
         };
         let processes = Mutex::default();
-        let launcher = state.launcher(&layout);
+        let launcher = state.launcher(&layout)?;
         let cluster = Self {
             layout,
             launcher,
@@ -202,7 +202,7 @@ impl Cluster {
     pub fn attach(dir: impl Into<PathBuf>) -> Result<Self, Error> {
         let layout = Layout::new(dir);
         let state = State::load(&layout)?;
-        let launcher = state.launcher(&layout);
+        let launcher = state.launcher(&layout)?;
         let cluster = Self {
             layout,
             launcher,

@@ -11,10 +11,8 @@ use crate::Error;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Launcher {
     pub(crate) prefix: Vec<OsString>,
-    /// Where the release is, if it is not this machine's own.
-    pub(crate) root: Option<PathBuf>,
-    /// The cluster's directory, which programs in a root have to see.
-    pub(crate) dir: PathBuf,
+    /// The mount namespace that the release is in, if it is not this machine's own.
+    pub(crate) namespace: Option<PathBuf>,
 }
 
 impl Launcher {
@@ -22,13 +20,13 @@ impl Launcher {
     /// that the program is the process that was started.
     pub(crate) fn words(&self, program: &str) -> Vec<OsString> {
         let mut words = self.prefix.clone();
-        if let Some(root) = &self.root {
-            // Mounts that end elsewhere must not live on here. What is mounted here is seen nowhere
-            // else, and gone with the program.
-            let enter = ["unshare", "--mount", "--propagation", "slave"];
-            words.extend(enter.map(OsString::from));
-            words.extend(["sh", "-c", ENTER, "sh"].map(OsString::from));
-            words.extend([root.into(), self.dir.clone().into()]);
+        if let Some(namespace) = &self.namespace {
+            let mut mount = OsString::from("--mount=");
+            mount.push(namespace);
+            words.extend(["nsenter".into(), mount]);
+            // Cargo's are for this machine's programs.
+            let clean = ["env", "-u", "LD_LIBRARY_PATH", "-u", "LD_PRELOAD"];
+            words.extend(clean.map(OsString::from));
         }
         words.push(program.into());
         words
@@ -117,23 +115,6 @@ fn describe<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
     shown
 }
 
-/// Runs a program (arguments from the third on) in a root (the first) as if it were installed on
-/// this machine: all but the operating system itself is this machine's, at the same paths, and the
-/// cluster's directory (the second) in any case. Mounts below these are not taken along, and the
-/// rest of this machine's is let go of, or whoever unmounts one of them would find it still in use.
-const ENTER: &str = r#"
-unset LD_LIBRARY_PATH LD_PRELOAD
-root=$1 dir=$2; shift 2
-mount --bind "$root" "$root" || exit 125
-for top in /*; do
-    case $top in /bin|/boot|/etc|/lib*|/lost+found|/sbin|/usr|/var) continue ;; esac
-    [ -d "$top" ] && [ ! -L "$top" ] || continue
-    mkdir -p "$root$top" && mount --bind "$top" "$root$top" || exit 125
-done
-mkdir -p "$root$dir" && mount --bind "$dir" "$root$dir" || exit 125
-cd "$root" && pivot_root . . && umount -l . && exec chroot . "$@"
-exit 125
-"#;
 /// Long enough for the slowest tool on a loaded machine, short enough to notice one that hangs.
 const TOOL_LIMIT_SECONDS: u32 = 180;
 /// The exit status of `timeout` when it had to end the program.

@@ -31,6 +31,7 @@ mod ciphers;
 mod cluster;
 mod conf;
 mod error;
+mod inside;
 mod keyring;
 mod launcher;
 mod layout;

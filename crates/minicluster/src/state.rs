@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::address::MonAddress;
 use crate::launcher::Launcher;
 use crate::layout::Layout;
-use crate::{Error, Release};
+use crate::{Error, Release, inside};
 
 /// The facts that are fixed once a cluster is made.
 #[derive(Clone, Debug)]
@@ -27,12 +27,12 @@ pub(crate) struct State {
 
 impl State {
     /// How programs of the cluster are run.
-    pub(crate) fn launcher(&self, layout: &Layout) -> Launcher {
-        Launcher {
+    pub(crate) fn launcher(&self, layout: &Layout) -> Result<Launcher, Error> {
+        let inside = |root: &PathBuf| inside::namespace(root, layout.dir());
+        Ok(Launcher {
             prefix: self.prefix.clone(),
-            root: self.root.clone(),
-            dir: layout.dir().to_owned(),
-        }
+            namespace: self.root.as_ref().map(inside).transpose()?,
+        })
     }
 
     pub(crate) fn save(&self, layout: &Layout) -> Result<(), Error> {
