@@ -396,6 +396,18 @@ pub(crate) fn refusal(error: &msgr2::Error) -> Option<String> {
     }
 }
 
+/// Whether a connection failed because one side does not accept the other's proof: another ticket may
+/// help. It does not help against a mode or method that the other side does not have.
+pub(crate) fn is_of_the_proof(error: &msgr2::Error) -> bool {
+    match error {
+        msgr2::Error::Auth(reason) => reason
+            .downcast_ref::<Refused>()
+            .is_none_or(|refused| refused.refusal.result != -crate::Errno::EOPNOTSUPP.0),
+        msgr2::Error::BadSignature => true,
+        _ => false,
+    }
+}
+
 fn list(items: &[impl std::fmt::Display]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     items.join(" or ")

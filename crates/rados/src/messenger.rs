@@ -155,7 +155,7 @@ impl Messenger {
         let timeout = self.settings.load().connect_timeout;
         let connected = msgr2::driver::connect(options, timeout, auth, handler).await;
         if let (Err(error), Some(ticket)) = (&connected, ticket)
-            && auth::refusal(error).is_some()
+            && auth::is_of_the_proof(error)
         {
             self.credentials.invalidate(ticket);
         }

@@ -30,6 +30,7 @@ pub(super) fn keep_connected(objecter: &Arc<Objecter>, session: &Arc<OsdSession>
 
 async fn run(objecter: Weak<Objecter>, session: Weak<OsdSession>) {
     let mut backoff = INITIAL_BACKOFF;
+    let mut refusals = 0_u32;
     while let Some((objecter, session)) = objecter.upgrade().zip(session.upgrade()) {
         let addrs = match objecter.map() {
             Some(map) if session.wants_connection() => map.osd_addrs(session.osd).cloned(),
@@ -40,17 +41,28 @@ async fn run(objecter: Weak<Objecter>, session: Weak<OsdSession>) {
             continue;
         };
         match connect(&objecter, &session, &addrs).await {
-            Ok(()) => backoff = INITIAL_BACKOFF,
+            Ok(()) => {
+                backoff = INITIAL_BACKOFF;
+                refusals = 0;
+            }
             Err(reason) => {
-                tracing::debug!(osd = %session.osd, %addrs, %reason, "cannot connect");
-                match reason {
-                    Reason::Connect(ConnectError::NoTicket(_)) => objecter.wishes.tickets(),
-                    Reason::Connect(ConnectError::Messenger(error))
-                        if auth::refusal(&error).is_some() =>
-                    {
-                        objecter.wishes.tickets();
-                    }
-                    _ => objecter.wishes.newer_osdmap(),
+                if reason.is_refusal() && refusals == 0 {
+                    tracing::warn!(osd = %session.osd, %addrs, %reason, "it does not let us in");
+                } else {
+                    tracing::debug!(osd = %session.osd, %addrs, %reason, "cannot connect");
+                }
+                refusals = if reason.is_refusal() { refusals + 1 } else { 0 };
+                if reason.wants_tickets() {
+                    objecter.wishes.tickets();
+                } else {
+                    objecter.wishes.newer_osdmap();
+                }
+                // New tickets come as fast as they are asked for. One that refuses them as well is
+                // not to be asked as fast.
+                if refusals > 1 {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                    continue;
                 }
                 // A new map or new tickets are a reason to try at once.
                 if tokio::time::timeout(backoff, session.wake.notified())
@@ -71,6 +83,24 @@ enum Reason {
     NoV2Address,
     #[error(transparent)]
     Connect(ConnectError),
+}
+
+impl Reason {
+    /// Whether the OSD could be talked to, and one of the sides does not accept the other.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Connect(ConnectError::Messenger(error)) => auth::refusal(error).is_some(),
+            _ => false,
+        }
+    }
+
+    fn wants_tickets(&self) -> bool {
+        match self {
+            Self::NoV2Address => false,
+            Self::Connect(ConnectError::NoTicket(_)) => true,
+            Self::Connect(ConnectError::Messenger(error)) => auth::is_of_the_proof(error),
+        }
+    }
 }
 
 async fn connect(
