@@ -46,8 +46,13 @@ impl Cluster {
     /// # Cancellation
     /// Dropping the future ends the attempt and leaves nothing behind.
     pub async fn connect(config: Config) -> Result<Self> {
+        let messenger = Messenger::from_config(&config)?;
+        Self::with_messenger(config, messenger).await
+    }
+
+    async fn with_messenger(config: Config, messenger: Messenger) -> Result<Self> {
         let limit = config.timeouts()?.mount;
-        let messenger = Arc::new(Messenger::from_config(&config)?);
+        let messenger = Arc::new(messenger);
         let wishes = Arc::new(Wishes::default());
         let objecter = Arc::new(Objecter::new(Arc::clone(&messenger), Arc::clone(&wishes)));
         let monitors = Arc::new(MonClient::new(
@@ -252,3 +257,6 @@ pub struct CommandOutput {
     /// What it says to programs.
     pub data: Bytes,
 }
+
+#[cfg(test)]
+mod compression_tests;

@@ -38,6 +38,9 @@ pub(crate) struct MessengerSettings {
     pub(crate) service_modes: ConnectionModes,
     /// What to ask OSDs for, besides a mode.
     pub(crate) compression: Option<CompressionOptions>,
+    /// What to pass for with OSDs. The present ones compress with other OSDs only, so that a test of
+    /// compression has to be one.
+    pub(crate) kind: EntityType,
     /// How long connecting and authenticating may take.
     pub(crate) connect_timeout: Duration,
 }
@@ -54,6 +57,7 @@ impl Messenger {
             monitor_modes: modes(&config.mon_client_modes()?),
             service_modes: modes(&config.client_modes()?),
             compression: config.osd_compression()?,
+            kind: EntityType::CLIENT,
             connect_timeout: CONNECT_TIMEOUT,
         };
         Ok(Self::new(credentials, settings))
@@ -135,6 +139,7 @@ impl Messenger {
         let options = ClientOptions {
             peer_id: Some(i64::from(osd.0)),
             gid: Some(self.global_id()),
+            my_type: self.settings.kind,
             compression: self.settings.compression.clone(),
             ..self.options(addr, EntityType::OSD)
         };
