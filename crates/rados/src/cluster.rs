@@ -47,8 +47,13 @@ impl Cluster {
     /// # Cancellation
     /// Dropping the future ends the attempt and leaves nothing behind.
     pub async fn connect(config: Config) -> Result<Self> {
+        let messenger = Messenger::from_config(&config)?;
+        Self::with_messenger(config, messenger).await
+    }
+
+    pub(crate) async fn with_messenger(config: Config, messenger: Messenger) -> Result<Self> {
         let timeouts = config.timeouts()?;
-        let messenger = Arc::new(Messenger::from_config(&config)?);
+        let messenger = Arc::new(messenger);
         let wishes = Arc::new(Wishes::default());
         let objecter = Arc::new(Objecter::new(Arc::clone(&messenger), Arc::clone(&wishes)));
         objecter.set_timeout(timeouts.osd_op);
@@ -203,6 +208,11 @@ impl Cluster {
 
     pub(crate) fn monitors(&self) -> &MonClient {
         &self.inner.monitors
+    }
+
+    #[cfg(test)]
+    pub(crate) fn messenger(&self) -> &Messenger {
+        &self.inner.messenger
     }
 
     pub(crate) fn objecter(&self) -> &Arc<Objecter> {

@@ -36,6 +36,8 @@ mod mon;
 mod monmap;
 mod msg;
 mod objecter;
+#[cfg(test)]
+mod on_clusters;
 mod op;
 pub mod osdmap;
 mod pool;

@@ -28,6 +28,11 @@ pub(crate) struct Messenger {
     fsid: OnceLock<Uuid>,
     /// Counts connections, so that a server can tell an old one from a new one.
     global_seq: AtomicU64,
+    /// What to pass for with OSDs: a client, except in tests. The present OSDs compress with other
+    /// OSDs only.
+    pub(crate) kind_for_osds: EntityType,
+    /// What of the protocol is offered: everything, except in tests.
+    pub(crate) protocol: ProtocolFeatures,
 }
 
 /// Preferences for connections.
@@ -74,12 +79,19 @@ impl Messenger {
         Self {
             credentials,
             settings: ArcSwap::from_pointee(settings),
+            kind_for_osds: EntityType::CLIENT,
+            protocol: ProtocolFeatures::ALL,
             // Blocklist entries of nonce 0 mean every client of the host.
             nonce: u32::from_le_bytes(nonce).max(1),
             ip: OnceLock::new(),
             fsid: OnceLock::new(),
             global_seq: AtomicU64::new(0),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn settings(&self) -> Arc<MessengerSettings> {
+        self.settings.load_full()
     }
 
     /// The address by which watches, locks and the blocklist know this client.
@@ -149,6 +161,7 @@ impl Messenger {
         let options = ClientOptions {
             peer_id: Some(i64::from(osd.0)),
             gid: Some(self.global_id()),
+            my_type: self.kind_for_osds,
             compression: self.settings.load().compression.clone(),
             ..self.options(addr, EntityType::OSD)
         };
@@ -176,7 +189,7 @@ impl Messenger {
             supported: features::SUPPORTED,
             required: features::REQUIRED,
             protocol: Banner {
-                supported: ProtocolFeatures::ALL,
+                supported: self.protocol,
                 required: ProtocolFeatures(0),
             },
             compression: None,

@@ -99,13 +99,22 @@ pub(super) fn test(args: &[&str]) -> anyhow::Result<Outcome> {
 }
 
 /// `cargo test` with clusters of this release.
-pub(super) fn test_on(release: Release, args: &[&str]) -> anyhow::Result<Outcome> {
-    let mut command = workspace::cargo();
-    command
-        .args(["test", "--no-fail-fast"])
-        .args(args)
-        .env(Release::VARIABLE, release.name());
-    count(&mut command)
+pub(super) fn test_on(release: Release, selections: &[&[&str]]) -> anyhow::Result<Outcome> {
+    let mut counts = Counts::default();
+    let mut result = Ok(());
+    for selection in selections {
+        let mut command = workspace::cargo();
+        command
+            .args(["test", "--no-fail-fast"])
+            .args(*selection)
+            .env(Release::VARIABLE, release.name());
+        match count(&mut command) {
+            Ok(Outcome::Passed(passed)) => counts += passed,
+            Ok(_) => {}
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    result.map(|()| Outcome::Passed(counts))
 }
 
 /// Runs tests, shows what they print, and counts them.

@@ -174,6 +174,8 @@ fn passed() -> Outcome {
 }
 
 /// Every integration test.
-const ALL_ON_CLUSTERS: &[&str] = &["--workspace", "--test", "*"];
+const ALL_ON_CLUSTERS: &[&[&str]] = &[&["--workspace", "--test", "*"], WITHIN_RADOS];
 /// The least that has to work on every release: the test programs of this name.
-const SMOKE: &[&str] = &["--workspace", "--test", "smoke"];
+const SMOKE: &[&[&str]] = &[&["--workspace", "--test", "smoke"], WITHIN_RADOS];
+/// What looks at connections closer than programs can.
+const WITHIN_RADOS: &[&str] = &["--package", "rados", "--lib", "on_clusters::"];

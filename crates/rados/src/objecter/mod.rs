@@ -185,6 +185,16 @@ impl Objecter {
         }
     }
 
+    /// The connections there are at the moment.
+    #[cfg(test)]
+    pub(crate) fn links(&self) -> Vec<msgr2::driver::Handle> {
+        let view = self.view();
+        view.sessions
+            .values()
+            .filter_map(|session| session.link())
+            .collect()
+    }
+
     /// Ends every session and fails every operation.
     pub(crate) fn shut_down(&self) {
         self.limits().close();

@@ -102,6 +102,12 @@ impl OsdSession {
         }
     }
 
+    /// The connection, if there is one.
+    #[cfg(test)]
+    pub(super) fn link(&self) -> Option<msgr2::driver::Handle> {
+        self.lock().link.as_ref().map(|open| open.link.handle())
+    }
+
     /// The connection of this generation is gone.
     pub(super) fn disconnected(&self, generation: u64) {
         let mut state = self.lock();
