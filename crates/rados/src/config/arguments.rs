@@ -38,6 +38,7 @@ impl Arguments {
             };
             let value = match option.value {
                 Some(value) => Some(value.to_string()),
+                None if SWITCHES.contains(&option.name.as_str()) => None,
                 None => words.next_if(|next| Typed::new(next).is_none()),
             };
             let needs_value = option.is_short || ALIASES.iter().any(|it| it.0 == option.name);
@@ -109,6 +110,9 @@ impl<'a> Typed<'a> {
         })
     }
 }
+
+/// What never takes the next word for its value.
+const SWITCHES: [&str; 2] = ["mon_config", "no_mon_config"];
 
 /// Other spellings, and all options that cannot be switches.
 const ALIASES: [(&str, &str); 14] = [
