@@ -1,7 +1,7 @@
 //! Finding the monitors and being let in, and what is said when that fails.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv6Addr, TcpListener};
 use std::time::Duration;
 
 use minicluster::{Cluster, Daemon, MonPorts};
@@ -168,6 +168,36 @@ async fn port_6789_is_enough() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn monitors_and_osds_may_be_at_ipv6_addresses() {
+    let builder = support::cluster(1).ip(Ipv6Addr::LOCALHOST.into());
+    let cluster = builder.start().unwrap();
+    cluster.create_pool("data", 8).unwrap();
+    let address = v2_address_of_ipv6(&cluster);
+    for mon_host in [
+        cluster.mon_host(),
+        address.clone(),
+        format!("v2:{address}/0"),
+    ] {
+        let config = explicit(&cluster, &mon_host).load().unwrap();
+        let ours = rados::Cluster::connect(config).await.unwrap();
+        let pool = ours.pool("data").await.unwrap();
+        pool.write_full("object", mon_host.clone()).await.unwrap();
+        let read = cluster.rados(&["-p", "data", "get", "object", "-"]);
+        assert_eq!(read.unwrap(), mon_host);
+        assert!(ours.addr().socket.unwrap().is_ipv6());
+    }
+}
+
+/// `[IP]:PORT` of the monitor's messenger v2.
+fn v2_address_of_ipv6(cluster: &Cluster) -> String {
+    let mon_host = cluster.mon_host();
+    let (_, rest) = mon_host.split_once("v2:").unwrap();
+    let (ip, rest) = rest.split_once("]:").unwrap();
+    let port = rest.split([',', '/', ']']).next().unwrap();
+    format!("{ip}]:{port}")
+}
+
 #[tokio::test]
 async fn a_monitor_that_speaks_only_v1_is_told_from_one_that_is_away() {
     let cluster = support::cluster(1)
@@ -180,7 +210,9 @@ async fn a_monitor_that_speaks_only_v1_is_told_from_one_that_is_away() {
     let builder = explicit(&cluster, &format!("v2:{v1}")).option("client_mount_timeout", "2");
     let text = failure(builder).await.to_string();
     assert!(
-        text.contains("messenger v1") && text.contains("enable-msgr2"),
+        text.contains("messenger v1")
+            && text.contains("ceph mon enable-msgr2")
+            && text.contains("ms_bind_msgr2"),
         "{text}"
     );
     assert!(

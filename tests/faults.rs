@@ -102,15 +102,41 @@ async fn osds_die_and_return() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn placement_groups_are_split_and_merged_under_load() {
+    // The manager does it, step by step.
+    let cluster = support::cluster(3).mgr(true).start().unwrap();
+    cluster.create_pool("data", 8).unwrap();
+    let ours = support::connect(&cluster).await;
+    let pool = ours.pool("data").await.unwrap();
+    let load = Load::start(&pool);
+    for wanted in [24, 20] {
+        let pg_num = ["osd", "pool", "set", "data", "pg_num", &wanted.to_string()];
+        cluster.ceph(&pg_num).unwrap();
+        let reached = async {
+            loop {
+                let map = ours.osdmap();
+                if map.pool(pool.id()).unwrap().pg_num == wanted {
+                    break;
+                }
+                let next = denc::Epoch(map.epoch().0 + 1);
+                ours.wait_for_osdmap(next).await.unwrap();
+            }
+        };
+        let limit = std::time::Duration::from_secs(180);
+        tokio::time::timeout(limit, reached).await.unwrap();
+        load.proceed().await;
+    }
+    load.finish(&cluster, "data").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn placement_changes_under_load() {
     let cluster = support::cluster(3).start().unwrap();
     cluster.create_pool("data", 8).unwrap();
     let ours = support::connect(&cluster).await;
     let load = Load::start(&ours.pool("data").await.unwrap());
     for command in [
-        &["osd", "pool", "set", "data", "pg_num", "32"][..],
-        &["osd", "pool", "set", "data", "pgp_num", "32"],
-        &["osd", "out", "1"],
+        &["osd", "out", "1"][..],
         &["osd", "in", "1"],
         &["osd", "set-require-min-compat-client", "luminous"],
         &["osd", "pg-upmap", "1.0", "2", "0"],

@@ -200,7 +200,10 @@ fn with_hint(error: &msgr2::Error) -> String {
     let text = with_causes(error);
     match error {
         msgr2::Error::V1Banner => {
-            format!("{text}, this client v2: `ceph mon enable-msgr2` makes monitors speak it")
+            format!(
+                "{text}, this client v2: `ceph mon enable-msgr2` makes monitors speak it, if their \
+                 ms_bind_msgr2 is true"
+            )
         }
         msgr2::Error::MissingFeatures(missing) => {
             format!(
