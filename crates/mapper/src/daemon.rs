@@ -324,7 +324,10 @@ pub async fn serve_until_stopped<A: Attachment>(
         match attachment.detach(limit, stop == Stop::Forced).await {
             Ok(()) => return Ok(Ended::Stopped),
             Err(error) if stop == Stop::Forced => return Err(error),
-            Err(error) => warn!(%error, "the device is not given up"),
+            Err(error) => {
+                let error: &(dyn std::error::Error + 'static) = &error;
+                warn!(error, "the device is not given up");
+            }
         }
     }
 }

@@ -136,11 +136,13 @@ impl Attachment for LoopAttachment {
                 }
             }
         }
-        if let Some(file) = self.file.take() {
-            file.close(patience).await?;
-        }
+        let closed = match self.file.take() {
+            Some(file) => file.close(patience).await,
+            None => Ok(()),
+        };
+        // The loop device is gone: whatever became of the file behind it, there is nothing to serve.
         self.ended.cancel();
-        Ok(())
+        closed
     }
 }
 

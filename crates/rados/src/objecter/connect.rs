@@ -46,12 +46,14 @@ async fn run(objecter: Weak<Objecter>, session: Weak<OsdSession>) {
                 refusals = 0;
             }
             Err(reason) => {
-                if reason.is_refusal() && refusals == 0 {
-                    tracing::warn!(osd = %session.osd, %addrs, %reason, "it does not let us in");
-                } else {
-                    tracing::debug!(osd = %session.osd, %addrs, %reason, "cannot connect");
+                let refusal = reason.refusal();
+                match &refusal {
+                    Some(refusal) if refusals == 0 => {
+                        tracing::warn!(osd = %session.osd, %addrs, %refusal, "not let in");
+                    }
+                    _ => tracing::debug!(osd = %session.osd, %addrs, %reason, "cannot connect"),
                 }
-                refusals = if reason.is_refusal() { refusals + 1 } else { 0 };
+                refusals = refusal.map_or(0, |_| refusals + 1);
                 if reason.wants_tickets() {
                     objecter.wishes.tickets();
                 } else {
@@ -86,11 +88,11 @@ enum Reason {
 }
 
 impl Reason {
-    /// Whether the OSD could be talked to, and one of the sides does not accept the other.
-    fn is_refusal(&self) -> bool {
+    /// Why one of the sides does not accept the other, if that is why.
+    fn refusal(&self) -> Option<String> {
         match self {
-            Self::Connect(ConnectError::Messenger(error)) => auth::refusal(error).is_some(),
-            _ => false,
+            Self::Connect(ConnectError::Messenger(error)) => auth::refusal(error),
+            _ => None,
         }
     }
 
