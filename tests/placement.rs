@@ -150,9 +150,7 @@ async fn every_change_of_the_map_moves_us_as_it_moves_the_cluster() {
     pools_and_rules(&mut ground).await;
     weights(&mut ground).await;
     exceptions(&mut ground).await;
-    for profile in [
-        "legacy", "argonaut", "bobtail", "firefly", "hammer", "jewel", "optimal", "default",
-    ] {
+    for profile in ["legacy", "bobtail", "firefly", "hammer", "optimal"] {
         ground.after(&format!("osd crush tunables {profile}")).await;
     }
     pg_num(&mut ground).await;

@@ -104,6 +104,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     steps.run("documentation tests", || {
         cargo::test(&["--workspace", "--doc"])
     });
+    let programs = fuzz::Programs::start();
     if let Some(roots) = &mut roots {
         let main = roots.main();
         steps.run(&format!("tests on {main}"), || {
@@ -116,7 +117,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
             });
         }
     }
-    steps.run("fuzz targets", fuzz::run);
+    steps.run("fuzz targets", || fuzz::run(programs));
     summarise(&steps.0)
 }
 
