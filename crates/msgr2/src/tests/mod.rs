@@ -9,6 +9,7 @@ mod driver;
 mod hostile;
 mod open;
 mod reconnect;
+mod sessions;
 
 use std::io::IoSlice;
 use std::num::NonZeroU64;
