@@ -57,6 +57,16 @@ fn reply(name: &str, data: &Bytes) -> OsdOpReply {
 }
 
 #[test]
+fn options_are_those_that_ceph_config_has() {
+    let ConfigMessage(options) = decode("config.front", &[]);
+    let options: Vec<_> = options.iter().map(|(k, v)| (&**k, &**v)).collect();
+    assert_eq!(
+        options,
+        [("rbd_default_features", "5"), ("rbd_default_order", "23")]
+    );
+}
+
+#[test]
 fn monitors_are_where_the_cluster_says() {
     let MonMapMessage(map) = decode("mon_map.front", &[]);
     assert_eq!(map.fsid.to_string(), FSID);
