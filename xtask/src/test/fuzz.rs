@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -12,34 +12,15 @@ use super::{Outcome, cargo, passed};
 use crate::command::{checked, output};
 use crate::workspace;
 
-/// The programs of the targets, being built.
-pub(super) struct Programs(JoinHandle<anyhow::Result<Option<Vec<PathBuf>>>>);
-
-impl Programs {
-    /// Begins to build them: tests on clusters leave the processors idle often enough.
-    pub(super) fn start() -> Self {
-        Self(thread::spawn(|| match host_of_nightly() {
-            Ok(host) => build(&manifest(), &host).map(Some),
-            Err(_) => Ok(None),
-        }))
-    }
-}
-
-fn manifest() -> PathBuf {
-    workspace::root().join("fuzz/Cargo.toml")
-}
-
 /// With the nightly toolchain every target runs for [`SECONDS`] from its corpus. Without, the tests
 /// of the fuzz package put the corpora through the targets' bodies.
 ///
 /// cargo-fuzz is not needed: it would build the same programs with the same options.
-pub(super) fn run(programs: Programs) -> anyhow::Result<Outcome> {
-    let manifest = manifest();
+pub(super) fn run() -> anyhow::Result<Outcome> {
+    let dir = workspace::root().join("fuzz");
+    let manifest = dir.join("Cargo.toml");
     ensure!(manifest.exists(), "there is no {}", manifest.display());
-    let built = programs.0.join();
-    let built =
-        built.map_err(|_| anyhow::anyhow!("the thread that built fuzz targets panicked"))?;
-    let Some(programs) = built? else {
+    let Ok(host) = host_of_nightly() else {
         println!("no nightly toolchain: the corpora alone");
         let mut tests = workspace::cargo();
         tests
@@ -49,7 +30,7 @@ pub(super) fn run(programs: Programs) -> anyhow::Result<Outcome> {
             .arg(workspace::target_dir());
         return cargo::count(&mut tests);
     };
-    let dir = manifest.with_file_name("");
+    let programs = build(&manifest, &host)?;
     ensure!(!programs.is_empty(), "there are no fuzz targets");
     let queue = Mutex::new(programs.iter());
     let next = || queue.lock().ok()?.next();

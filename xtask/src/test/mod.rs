@@ -104,7 +104,6 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     steps.run("documentation tests", || {
         cargo::test(&["--workspace", "--doc"])
     });
-    let programs = fuzz::Programs::start();
     if let Some(roots) = &mut roots {
         let main = roots.main();
         steps.run(&format!("tests on {main}"), || {
@@ -117,7 +116,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
             });
         }
     }
-    steps.run("fuzz targets", || fuzz::run(programs));
+    steps.run("fuzz targets", fuzz::run);
     summarise(&steps.0)
 }
 
