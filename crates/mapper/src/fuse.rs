@@ -105,7 +105,11 @@ impl FuseFile {
         } = self;
         let ended = blocking("close a FUSE file", move || {
             drop(file);
-            session.join().map_err(Error::system("end a FUSE session"))
+            match session.join() {
+                // What a request is told that was about to be read when the last user went.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+                ended => ended.map_err(Error::system("end a FUSE session")),
+            }
         });
         tokio::pin!(ended);
         if let Ok(ended) = tokio::time::timeout(limit, &mut ended).await {
