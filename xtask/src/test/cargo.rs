@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::ops::AddAssign;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, ensure};
 use minicluster::Release;
@@ -102,12 +103,15 @@ pub(super) fn test(args: &[&str]) -> anyhow::Result<Outcome> {
 pub(super) fn test_on(release: Release, selections: &[&[&str]]) -> anyhow::Result<Outcome> {
     let mut counts = Counts::default();
     let mut result = Ok(());
+    // These tests wait for daemons more than they compute.
+    let threads = 2 * thread::available_parallelism().map_or(1, usize::from);
     for selection in selections {
         let mut command = workspace::cargo();
         command
             .args(["test", "--no-fail-fast"])
             .args(*selection)
-            .env(Release::VARIABLE, release.name());
+            .env(Release::VARIABLE, release.name())
+            .env("RUST_TEST_THREADS", threads.to_string());
         match count(&mut command) {
             Ok(Outcome::Passed(passed)) => counts += passed,
             Ok(_) => {}

@@ -79,7 +79,7 @@ fn build(manifest: &Path, host: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut build = nightly("cargo");
     build
         .args(["build", "--quiet", "--bins", "--features", "libfuzzer"])
-        .args(["--release", "--manifest-path"])
+        .arg("--manifest-path")
         .arg(manifest)
         .arg("--target-dir")
         .arg(workspace::target_dir().join("fuzz"))
@@ -120,10 +120,9 @@ fn nightly(program: &str) -> Command {
     command
 }
 
-const SECONDS: u32 = 5;
+const SECONDS: u32 = 3;
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module \
      -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
      -Cllvm-args=-sanitizer-coverage-pc-table \
-     -Cllvm-args=-sanitizer-coverage-trace-compares \
-     -Cdebug-assertions -Coverflow-checks -Ccodegen-units=16";
+     -Cllvm-args=-sanitizer-coverage-trace-compares";
