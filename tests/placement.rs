@@ -153,6 +153,9 @@ async fn every_change_of_the_map_moves_us_as_it_moves_the_cluster() {
     for profile in ["legacy", "bobtail", "firefly", "hammer", "optimal"] {
         ground.after(&format!("osd crush tunables {profile}")).await;
     }
+    if ground.release() >= Release::Tentacle {
+        pools_that_old_clients_cannot_read(&mut ground).await;
+    }
     pg_num(&mut ground).await;
     ground.cluster.kill_daemon(Daemon::Osd(5)).unwrap();
     ground.after("osd down 5").await;
@@ -234,6 +237,39 @@ async fn weights(ground: &mut Ground) {
         .after("osd crush weight-set reweight parts osd.1 0.9 0.1 0.5")
         .await;
     ground.after("osd crush weight-set rm fast").await;
+}
+
+/// Several OSDs of a host for one placement group, by a rule of several steps; and shards that cannot
+/// be primary. Monitors refuse clients that do not know such rules, and tell those that do not know
+/// such shards of none.
+async fn pools_that_old_clients_cannot_read(ground: &mut Ground) {
+    let domains =
+        "crush-failure-domain=host crush-num-failure-domains=2 crush-osds-per-failure-domain=2";
+    let profile = "osd erasure-code-profile set pairs k=2 m=2 plugin=jerasure";
+    ground.ceph(&format!("{profile} technique=reed_sol_van {domains}"));
+    ground
+        .after("osd pool create pairs 16 16 erasure pairs")
+        .await;
+    let late = support::connect(&ground.cluster).await;
+    late.pool("pairs").await.unwrap();
+    ground
+        .after("osd pool set pairs allow_ec_optimizations true")
+        .await;
+    let id = ground.pool("pairs");
+    let pairs = PgId { pool: id, seed: 0 };
+    let up = ground.client.osdmap().placement(pairs).up;
+    let up: Vec<String> = up
+        .iter()
+        .rev()
+        .flatten()
+        .map(|it| it.0.to_string())
+        .collect();
+    assert_eq!(up.len(), 4);
+    let temp = format!("osd pg-temp {}.0 {}", id.0, up.join(" "));
+    ground.after(&temp).await;
+    let map = ground.client.osdmap();
+    let (_, pool) = map.pools().find(|(it, _)| *it == id).unwrap();
+    assert!(pool.is_nonprimary(1), "{pool:?}");
 }
 
 /// What places single placement groups elsewhere.

@@ -41,9 +41,11 @@ impl Features {
     pub const SERVER_QUINCY: Self = Self(1 << 33 | INCARNATION_3);
     /// Blocklist entries for ranges of addresses.
     pub const RANGE_BLOCKLIST: Self = Self(1 << 34 | INCARNATION_3);
+    /// Multi-step-retry rules in the CRUSH map, and their tunables.
+    pub const CRUSH_MSR: Self = Self(1 << 38 | INCARNATION_2);
     /// The encodings of Squid (19).
     pub const SERVER_SQUID: Self = Self(1 << 49 | INCARNATION_2);
-    /// The encodings of Tentacle (20).
+    /// The encodings of Tentacle (20), pools with shards that cannot be primary among them.
     pub const SERVER_TENTACLE: Self = Self(1 << 50 | INCARNATION_2);
     /// Addresses carry their type, and lists of addresses are understood.
     pub const MSG_ADDR2: Self = Self(1 << 59);
@@ -133,6 +135,8 @@ mod tests {
         assert!(!PACIFIC.contains(Features::SERVER_QUINCY));
         assert!(REEF.contains(Features::SERVER_REEF));
         assert!(!REEF.contains(Features::SERVER_SQUID));
+        assert!(!REEF.contains(Features::CRUSH_MSR));
+        assert!(TENTACLE.contains(Features::CRUSH_MSR));
         assert!(TENTACLE.contains(Features::SERVER_TENTACLE));
     }
 

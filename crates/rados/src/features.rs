@@ -55,6 +55,8 @@ pub(crate) const SUPPORTED: Features = {
         .with(Features::SERVER_QUINCY)
         .with(Features::SERVER_REEF)
         .with(Features::SERVER_SQUID)
+        .with(Features::SERVER_TENTACLE)
+        .with(Features::CRUSH_MSR)
         .with(Features::STRETCH_MODE)
         .with(Features::RANGE_BLOCKLIST)
 };
@@ -64,7 +66,7 @@ pub(crate) const REQUIRED: Features = Features::MSG_ADDR2.with(Features::OSDREPL
 
 /// What the bits are called, in their latest incarnation. Where several features share a bit, that of
 /// a release or the best known one.
-const NAMES: [(u32, &str); 56] = [
+const NAMES: [(u32, &str); 57] = [
     (0, "UID"),
     (1, "NOSRCADDR"),
     (2, "SERVER_NAUTILUS"),
@@ -103,6 +105,7 @@ const NAMES: [(u32, &str); 56] = [
     (35, "OSD_CACHEPOOL"),
     (36, "CRUSH_V2"),
     (37, "EXPORT_PEER"),
+    (38, "CRUSH_MSR"),
     (39, "OSDMAP_ENC"),
     (40, "MDS_INLINE_DATA"),
     (41, "CRUSH_TUNABLES3"),
@@ -141,8 +144,8 @@ mod tests {
 
     #[test]
     fn bits_have_names_or_numbers() {
-        let features = Features(1 << 12 | 1 << 31 | 1 << 38 | 1 << 61);
-        let expected = "OSDREPLYMUX, SERVER_REEF, bit 38, CEPHX_V2";
+        let features = Features(1 << 12 | 1 << 31 | 1 << 51 | 1 << 61);
+        let expected = "OSDREPLYMUX, SERVER_REEF, bit 51, CEPHX_V2";
         assert_eq!(names(features), expected);
         assert_eq!(names(Features::NONE), "");
     }
