@@ -2,6 +2,7 @@
 
 mod cargo;
 mod fuzz;
+mod harness;
 mod releases;
 mod sources;
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use minicluster::{Release, packages};
 
-pub(crate) use cargo::Counts;
+pub(crate) use harness::Counts;
 use releases::Roots;
 
 /// Which checks to make.
