@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
 use minicluster::{Cluster, Daemon, MonPorts};
@@ -233,14 +234,48 @@ async fn another_monitor_is_found_when_one_dies() {
         // Commands need a monitor in quorum; this one waits until there is one.
         let fsid = serde_json::json!({"prefix": "fsid"});
         let status = ours.monitor_command(&fsid, Default::default());
-        let status = tokio::time::timeout(Duration::from_secs(60), status)
-            .await
-            .unwrap()
-            .unwrap();
+        let status = tokio::time::timeout(LIMIT, status).await.unwrap().unwrap();
         assert!(!status.data.is_empty());
         pool.write_full("o", "x").await.unwrap();
         cluster.start_daemon(mon).unwrap();
     }
+}
+
+/// A keyring may be on a file system that hangs when the client wants to know whether it has another
+/// key by now. Here it is a pipe: who opens it for writing learns that it is being read, and whoever
+/// reads it waits.
+#[tokio::test]
+async fn a_keyring_that_hangs_keeps_nobody_from_the_monitors() {
+    let cluster = support::cluster(0).start().unwrap();
+    let keyring = cluster
+        .create_user("client.app", &[("mon", "allow r")])
+        .unwrap();
+    let builder = explicit(&cluster, &v2_address(&cluster)).id("app");
+    let config = builder.option("keyring", keyring.to_str().unwrap()).load();
+    let ours = rados::Cluster::connect(config.unwrap()).await.unwrap();
+    let identity = ours.global_id();
+
+    let saved = cluster.dir().join("saved");
+    let saved = saved.to_str().unwrap();
+    let auth = |args: &[&str]| cluster.ceph(&[&["auth"], args].concat()).unwrap();
+    auth(&["get", "client.app", "-o", saved]);
+    auth(&["del", "client.app"]);
+    std::fs::remove_file(&keyring).unwrap();
+    let made = Command::new("mkfifo").arg(&keyring).status().unwrap();
+    assert!(made.success());
+    cluster.kill_daemon(Daemon::Mon(0)).unwrap();
+    cluster.start_daemon(Daemon::Mon(0)).unwrap();
+    let opened = tokio::task::spawn_blocking(move || std::fs::File::create(&keyring));
+    let opened = tokio::time::timeout(LIMIT, opened).await.unwrap();
+    let hanging = opened.unwrap().unwrap();
+
+    auth(&["import", "-i", saved]);
+    let fsid = serde_json::json!({"prefix": "fsid"});
+    let answer = ours.monitor_command(&fsid, Default::default());
+    let answer = tokio::time::timeout(LIMIT, answer).await.unwrap().unwrap();
+    assert_eq!(answer.data.trim_ascii(), cluster.fsid().as_bytes());
+    assert_eq!(ours.global_id(), identity);
+    drop(hanging);
 }
 
 #[tokio::test]
@@ -280,3 +315,6 @@ async fn commands_and_caps_fail_with_their_errno() {
     assert_eq!(error.errno(), Errno::EACCES, "{error}");
     println!("{error}");
 }
+
+/// How long a client may take to get over a fault.
+const LIMIT: Duration = Duration::from_secs(60);

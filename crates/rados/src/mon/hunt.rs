@@ -38,9 +38,10 @@ impl MonClient {
             let seconds = timing.hunt_interval.as_secs_f64() * multiple;
             let patience = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             let started = tokio::time::Instant::now();
+            let key = self.keys.number();
             match self.try_at_once(round, patience).await {
                 Ok(opened) => return opened,
-                Err(failures) => self.report(failures).await,
+                Err(failures) => self.report(failures, key),
             }
             multiple = (multiple * timing.hunt_backoff)
                 .min(timing.hunt_max_multiple)
@@ -166,14 +167,12 @@ impl MonClient {
         }
     }
 
-    /// Tells whoever waits for a connection what has happened.
-    async fn report(&self, failures: Vec<Failure>) {
+    /// Tells whoever waits for a connection what has happened when this key was used.
+    fn report(&self, failures: Vec<Failure>, key: u64) {
         let is_refused = failures.iter().any(|failure| failure.refused.is_some());
-        let had_identity = self.messenger.global_id().0 != 0;
-        if is_refused && had_identity && !self.reload_key().await {
-            // The monitors may have forgotten us while we were away.
-            tracing::warn!("the monitors do not take this client back as who it was");
-            self.messenger.credentials.forget_identity();
+        let identity = self.messenger.global_id();
+        if is_refused && identity.0 != 0 {
+            self.keys.refused(key, Some(identity));
         }
         let mut refused = failures.iter().find_map(|failure| failure.refused.clone());
         self.status.send_modify(|status| {

@@ -2,14 +2,15 @@
 //! tickets and the results of commands.
 //!
 //! Messages are taken in synchronously, under one lock, by the connection's reader. One task, which
-//! belongs to the [`Cluster`](crate::Cluster), hunts for monitors and does what time or [`Wishes`]
-//! demand (ceph: src/mon/MonClient.h).
+//! belongs to the [`Cluster`](crate::Cluster), hunts for monitors, does what time or [`Wishes`] demand,
+//! and beside that looks for another key when the monitors refuse the one in use (ceph: src/mon/MonClient.h).
 
 mod candidates;
 mod configuration;
 #[cfg(feature = "dns")]
 mod dns;
 mod hunt;
+mod key_search;
 mod requests;
 mod session;
 mod subscriptions;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 
 use self::candidates::Monitor;
 use self::configuration::Timing;
+use self::key_search::KeySearch;
 use self::requests::{Question, Requests};
 use self::session::Session;
 use self::subscriptions::Subscriptions;
@@ -41,6 +43,7 @@ pub(crate) struct MonClient {
     messenger: Arc<Messenger>,
     objecter: Arc<Objecter>,
     wishes: Arc<Wishes>,
+    keys: KeySearch,
     /// The monitors of the configuration, for as long as there is no monitor map.
     configured: Vec<Monitor>,
     /// The configuration, with what the monitors have added to it.
@@ -87,6 +90,7 @@ impl MonClient {
             messenger,
             objecter,
             wishes,
+            keys: KeySearch::new(),
             configured: candidates::of_config(config).await?,
             timing: ArcSwap::from_pointee(Timing::of_config(config)?),
             config: ArcSwap::from_pointee(config.clone()),
@@ -165,28 +169,6 @@ impl MonClient {
                 .unwrap_or(Err(Error::TimedOut { what, limit })),
             None => pending.answer().await,
         }
-    }
-
-    /// Looks for the user's key where the configuration says it is, after the one in use was refused:
-    /// it may have been rotated. Gives true if there is another one, which is used from now on.
-    ///
-    /// # Cancellation
-    /// The files are read all the same, and what they hold is not used.
-    async fn reload_key(&self) -> bool {
-        let config = self.config.load_full();
-        let key = match tokio::task::spawn_blocking(move || config.key()).await {
-            Ok(Ok(key)) => key,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the user's key was refused, and cannot be read again");
-                return false;
-            }
-            Err(_) => return false,
-        };
-        let is_other = self.messenger.credentials.set_key(key);
-        if is_other {
-            tracing::info!("the user's key was changed, the new one is used");
-        }
-        is_other
     }
 
     /// Fails everything that waits for an answer.

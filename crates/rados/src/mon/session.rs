@@ -61,6 +61,10 @@ impl MonClient {
 
     /// Finds monitors and serves the sessions with them, for ever: the task's body.
     pub(crate) async fn run(self: Arc<Self>) {
+        tokio::join!(self.stay_in_touch(), self.look_for_keys());
+    }
+
+    async fn stay_in_touch(self: &Arc<Self>) {
         loop {
             let opened = self.hunt().await;
             tracing::debug!(addr = %opened.addr, "connected to a monitor");
@@ -114,9 +118,6 @@ impl MonClient {
             }
             if self.lock().session.is_none() {
                 return;
-            }
-            if self.wishes.take_key() && self.reload_key().await {
-                self.wishes.tickets();
             }
             self.fulfil_wishes();
         }
@@ -283,14 +284,14 @@ impl MonClient {
         };
         if let Err(errno) = crate::Errno::check(reply.result) {
             tracing::warn!(%errno, message = reply.message, "the monitor renews no tickets");
-            self.wishes.key();
+            self.keys.refused(self.keys.number(), None);
         } else if let Err(error) = self
             .messenger
             .credentials
             .handle_renewal(&renewal, &reply.payload)
         {
             tracing::warn!(%error, "the monitor's tickets are of no use");
-            self.wishes.key();
+            self.keys.refused(self.keys.number(), None);
         } else {
             self.objecter.tickets_renewed();
         }

@@ -10,7 +10,6 @@ pub(crate) struct Wishes {
     osdmap: AtomicBool,
     whole_osdmap: AtomicBool,
     tickets: AtomicBool,
-    key: AtomicBool,
     woken: Notify,
 }
 
@@ -28,11 +27,6 @@ impl Wishes {
     /// A service refused its ticket, or there is none for it.
     pub(crate) fn tickets(&self) {
         self.wish(&self.tickets);
-    }
-
-    /// The monitor gives no tickets for the key in use.
-    pub(super) fn key(&self) {
-        self.wish(&self.key);
     }
 
     fn wish(&self, what: &AtomicBool) {
@@ -55,10 +49,6 @@ impl Wishes {
 
     pub(super) fn take_whole_osdmap(&self) -> bool {
         self.whole_osdmap.swap(false, Ordering::Acquire)
-    }
-
-    pub(super) fn take_key(&self) -> bool {
-        self.key.swap(false, Ordering::Acquire)
     }
 
     pub(super) fn take_tickets(&self) -> bool {
