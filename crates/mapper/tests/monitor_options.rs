@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use minicluster::{Cluster, Store};
+use minicluster::{Cluster, Release, Store};
 use serde_json::Value;
 
 /// A cluster and the number of images made so far.
@@ -40,7 +40,9 @@ impl Bench {
         assert_eq!(complaint, "", "it is done without noise");
         let spec = format!("{pool}/{name}");
         let info = self.cluster.rbd(&["info", "--format", "json", &spec]);
-        let info: Value = serde_json::from_str(&info.unwrap()).unwrap();
+        let info = info.unwrap_or_else(|error| panic!("{program:?}: {error}"));
+        let info: Value =
+            serde_json::from_str(&info).unwrap_or_else(|error| panic!("{info}: {error}"));
         let field = |name: &str| info.get(name).cloned().unwrap_or_default();
         (field("order"), field("features"), field("stripe_count"))
     }
@@ -58,6 +60,11 @@ impl Bench {
     fn both(&mut self, pool: &str, args: &[&str]) -> (u64, usize) {
         let mut upstreams = self.cluster.command("rbd");
         upstreams.env("CEPH_ARGS", "--log-to-stderr=false --err-to-stderr=false");
+        if self.cluster.release() < Release::Pacific {
+            // It may look for a pool before its other thread has set what the monitors have sent
+            // (`MonClient::handle_config` of 14.2).
+            upstreams.args(["--pool", pool]);
+        }
         let theirs = self.layout(upstreams, pool, args);
         let ours = self.layout(self.orbd(), pool, args);
         assert_eq!(ours, theirs);
