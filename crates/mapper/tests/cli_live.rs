@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Output, Stdio};
 
-use minicluster::{Cluster, Store};
+use minicluster::{Cluster, Release, Store};
 use serde_json::Value;
 
 /// A cluster with the pools `rbd` and `data`.
@@ -78,6 +78,36 @@ fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
 
+/// What is said in a format, without its layout, and without the numbers that 14.2 leaves out where it
+/// lists images.
+fn content(text: &str, format: &str) -> Vec<String> {
+    const NUMBERS: [&str; 2] = ["id", "snapshot_id"];
+    if format.contains("json") && !text.is_empty() {
+        let mut value: Value = serde_json::from_str(text).unwrap();
+        let entries = value.as_array_mut().into_iter().flatten();
+        let entries = entries.filter_map(Value::as_object_mut);
+        for image in entries.filter(|entry| entry.contains_key("image")) {
+            image.retain(|name, _| !NUMBERS.contains(&name.as_str()));
+        }
+        return vec![value.to_string()];
+    }
+    if format.contains("xml") {
+        let is_list = text.contains("<images>");
+        let name = |tag: &str| {
+            tag.split('>')
+                .next()
+                .map(|it| it.trim_matches('/').to_owned())
+        };
+        return text
+            .split('<')
+            .map(str::trim)
+            .filter(|tag| !is_list || !name(tag).is_some_and(|it| NUMBERS.contains(&it.as_str())))
+            .map(str::to_owned)
+            .collect();
+    }
+    text.lines().map(|line| words(line).join(" ")).collect()
+}
+
 /// Both print the same and end with the same status, in every format.
 fn same_output(cluster: &Cluster, line: &str) {
     for format in [
@@ -91,7 +121,12 @@ fn same_output(cluster: &Cluster, line: &str) {
         let ours = orbd(cluster, &words(&line));
         let theirs = rbd(cluster, &words(&line));
         assert_eq!(ours.code, 0, "{line}: {}", ours.stderr);
-        assert_eq!(ours.stdout, theirs.stdout, "{line}");
+        if cluster.release() < Release::Pacific {
+            let [ours, theirs] = [ours, theirs].map(|it| content(&it.stdout, format));
+            assert_eq!(ours, theirs, "{line}");
+        } else {
+            assert_eq!(ours.stdout, theirs.stdout, "{line}");
+        }
     }
 }
 
@@ -263,9 +298,12 @@ fn failures_have_the_words_and_the_status_of_rbd() {
         "status nosuch",
         "unmap rbd/nosuch",
         "unmap /dev/null",
-        "map nosuch",
     ] {
         same_failure(&cluster, line);
+    }
+    if cluster.release() >= Release::Pacific {
+        // Before, the kernel was asked for a device first, and for the image then.
+        same_failure(&cluster, "map nosuch");
     }
     for line in ["image-meta get a nosuch", "image-meta remove a nosuch"] {
         let (ours, theirs) = (orbd(&cluster, &words(line)), rbd(&cluster, &words(line)));
