@@ -240,9 +240,10 @@ async fn weights(ground: &mut Ground) {
 }
 
 /// Several OSDs of a host for one placement group, by a rule of several steps; and shards that cannot
-/// be primary. Monitors refuse clients that do not know such rules, and tell those that do not know
-/// such shards of none.
+/// be primary. Monitors refuse clients that do not know such rules, are not made to as long as one is
+/// connected, and tell those that do not know such shards of none.
 async fn pools_that_old_clients_cannot_read(ground: &mut Ground) {
+    ground.ceph("osd set-require-min-compat-client squid");
     let domains =
         "crush-failure-domain=host crush-num-failure-domains=2 crush-osds-per-failure-domain=2";
     let profile = "osd erasure-code-profile set pairs k=2 m=2 plugin=jerasure";
@@ -251,7 +252,7 @@ async fn pools_that_old_clients_cannot_read(ground: &mut Ground) {
         .after("osd pool create pairs 16 16 erasure pairs")
         .await;
     let late = support::connect(&ground.cluster).await;
-    late.pool("pairs").await.unwrap();
+    let pool = late.pool("pairs").await.unwrap();
     ground
         .after("osd pool set pairs allow_ec_optimizations true")
         .await;
@@ -268,8 +269,17 @@ async fn pools_that_old_clients_cannot_read(ground: &mut Ground) {
     let temp = format!("osd pg-temp {}.0 {}", id.0, up.join(" "));
     ground.after(&temp).await;
     let map = ground.client.osdmap();
-    let (_, pool) = map.pools().find(|(it, _)| *it == id).unwrap();
-    assert!(pool.is_nonprimary(1), "{pool:?}");
+    let (_, described) = map.pools().find(|(it, _)| *it == id).unwrap();
+    assert!(described.is_nonprimary(1), "{described:?}");
+    for number in 0..32 {
+        let name = format!("object {number}");
+        pool.write_full(&name, name.clone()).await.unwrap();
+    }
+    for number in 0..32 {
+        let name = format!("object {number}");
+        let theirs = ground.cluster.rados(&["get", "-p", "pairs", &name, "-"]);
+        assert_eq!(theirs.unwrap(), name);
+    }
 }
 
 /// What places single placement groups elsewhere.
