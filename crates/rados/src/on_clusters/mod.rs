@@ -4,6 +4,7 @@
 
 mod compression;
 mod revision;
+mod sessions;
 
 use minicluster::Release;
 
