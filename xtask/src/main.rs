@@ -4,7 +4,9 @@
 mod cluster;
 mod command;
 mod demo;
+mod interrupt;
 mod test;
+mod torture;
 mod vm;
 mod workspace;
 
@@ -29,6 +31,10 @@ enum Task {
     Demo(demo::Task),
     /// Everything that has to hold before a change goes in.
     Test(test::Task),
+    /// Load that is checked, on a cluster that falls apart and comes back.
+    Torture(torture::Task),
+    #[command(hide = true)]
+    TortureClient(torture::client::Task),
     /// Runs a command in a virtual machine with the distribution's own kernel.
     Vm(vm::Task),
 }
@@ -38,6 +44,8 @@ fn main() -> ExitCode {
         Task::Cluster(task) => cluster::run(task).map(|()| ExitCode::SUCCESS),
         Task::Demo(task) => demo::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Test(task) => test::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::Torture(task) => torture::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::TortureClient(task) => torture::client::run(&task),
         Task::Vm(task) => vm::run(&task),
     };
     result.unwrap_or_else(|e| {

@@ -102,6 +102,16 @@ pub const TESTS: &[Package] = &[
     package("dnsmasq-base", "dnsmasq", "a name server"),
 ];
 
+/// Images through librbd as an NBD server, and networks of one's own.
+pub const QEMU_RBD: &[Package] = &[
+    package("qemu-utils", "qemu-nbd", "qemu-nbd: an NBD server"),
+    package(
+        "qemu-block-extra",
+        "/usr/lib/x86_64-linux-gnu/qemu/block-rbd.so",
+        "its way to librbd",
+    ),
+];
+
 /// Sees to it that all of `packages` are installed.
 ///
 /// Missing ones are installed by `apt-get` when this process is root.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
-use super::interrupt::Interrupt;
 use super::{CONTENTS, FILE, IMAGE, Orbd, Place, Steps};
 use crate::command::output;
+use crate::interrupt::Interrupt;
 
 /// This machine.
 pub(crate) struct Host {

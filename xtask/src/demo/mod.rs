@@ -6,7 +6,6 @@
 
 mod guest;
 mod host;
-mod interrupt;
 mod steps;
 
 use std::path::{Path, PathBuf};
@@ -18,9 +17,9 @@ use minicluster::{Cluster, packages};
 use serde_json::Value;
 
 use crate::command::{checked, output};
+use crate::interrupt::Interrupt;
 use crate::{vm, workspace};
 use host::Host;
-use interrupt::Interrupt;
 use steps::Steps;
 
 /// How the story is told.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::interrupt::Interrupt;
+use crate::interrupt::Interrupt;
 
 /// What has been done so far.
 pub(crate) struct Steps {

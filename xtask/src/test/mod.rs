@@ -14,6 +14,8 @@ use minicluster::{Release, packages};
 pub(crate) use harness::Counts;
 use releases::Roots;
 
+use crate::torture;
+
 /// Which checks to make.
 #[derive(Args)]
 pub(crate) struct Task {
@@ -118,6 +120,11 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
         }
     }
     steps.run("fuzz targets", fuzz::run);
+    if !task.quick {
+        steps.run("torture", || {
+            torture::run(&torture::Task::short()).map(|()| passed())
+        });
+    }
     summarise(&steps.0)
 }
 

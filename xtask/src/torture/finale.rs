@@ -1,0 +1,68 @@
+//! The end: everything is healed, everything is answered, and what the images hold is what they must
+//! hold, to us and to upstream.
+
+use std::fs::File;
+use std::io::Read;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::lane::{Lane, Stage};
+use super::stamp::{self, BLOCK, Seen};
+
+/// Ends the client and compares.
+pub(super) fn check(lane: &mut Lane, stage: &Stage<'_>) -> anyhow::Result<()> {
+    lane.finish(stage)?;
+    lane.read_back(stage)?;
+    if let Some(difference) = compare(lane, stage)? {
+        stage.checker.complain(lane.number, difference)?;
+    }
+    let info = stage
+        .cluster
+        .rbd(&["info", &lane.spec(), "--format", "json"])?;
+    let info: Value = serde_json::from_str(&info)?;
+    let size = info.get("size").and_then(Value::as_u64);
+    let flags = info.get("flags").and_then(Value::as_array).map(Vec::len);
+    if size != Some(stage.blocks * BLOCK as u64) || flags != Some(0) {
+        stage
+            .checker
+            .complain(lane.number, format!("`rbd info` says {info}"))?;
+    }
+    Ok(())
+}
+
+/// Holds what upstream exports against what we read last, which the model has checked.
+fn compare(lane: &Lane, stage: &Stage<'_>) -> anyhow::Result<Option<String>> {
+    let path = stage.dir.join(format!("{}.export", lane.number));
+    // Of an earlier run.
+    let _ = std::fs::remove_file(&path);
+    let shown = path.to_str().context("a path that is no text")?;
+    stage
+        .cluster
+        .rbd(&["export", "--no-progress", &lane.spec(), shown])?;
+    let number = u32::try_from(lane.number)?;
+    let mut file = File::open(&path)?;
+    let mut block = vec![0; BLOCK];
+    for (at, seen) in (0..).zip(stage.checker.last_seen(lane.number)?) {
+        file.read_exact(&mut block)?;
+        let expected = match seen {
+            Some(Seen::Zeros) => vec![0; BLOCK],
+            Some(Seen::Write(id)) => stamp::content(number, id, at),
+            // A violation already.
+            Some(Seen::Damaged) => continue,
+            None => return Ok(Some(format!("block {at} was not read in the end"))),
+        };
+        if block != expected {
+            let found = stamp::examine(number, at, &block);
+            let seen = seen.map(|seen| seen.to_string()).unwrap_or_default();
+            return Ok(Some(format!(
+                "block {at}: we read {seen}, `rbd export` {found}"
+            )));
+        }
+    }
+    if file.read(&mut block)? != 0 {
+        return Ok(Some("`rbd export` gave more than the image".to_owned()));
+    }
+    std::fs::remove_file(&path)?;
+    Ok(None)
+}
