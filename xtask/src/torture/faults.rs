@@ -48,11 +48,17 @@ impl<'a> Nemesis<'a> {
                 let pool = self.pool(pool)?;
                 self.ceph(&["osd", "pool", "set-quota", pool, "max_objects", "1"])?;
             }
-            Fault::FullCluster => self.ceph(&["osd", "set", "full"])?,
+            Fault::FullCluster => self.ceph(&["osd", "set-full-ratio", "0.001"])?,
             Fault::PauseCluster => self.ceph(&["osd", "set", "pause"])?,
             Fault::Network(harm, target) => {
                 for daemon in self.daemons(target) {
                     self.proxies.set(daemon, rules(harm))?;
+                    // Otherwise little is said to monitors, and there is nobody to accept.
+                    let is_quiet = matches!(daemon, Daemon::Mon(_));
+                    let meddles = matches!(harm, Harm::CutEvery { .. } | Harm::FlipEvery { .. });
+                    if is_quiet && meddles || matches!(harm, Harm::AcceptLate { .. }) {
+                        self.proxies.reset(daemon)?;
+                    }
                 }
             }
             Fault::Partition => self.stage.network.set_up(false)?,
@@ -90,7 +96,7 @@ impl<'a> Nemesis<'a> {
                 let pool = self.pool(pool)?;
                 self.ceph(&["osd", "pool", "set-quota", pool, "max_objects", "0"])?;
             }
-            Fault::FullCluster => self.ceph(&["osd", "unset", "full"])?,
+            Fault::FullCluster => self.ceph(&["osd", "set-full-ratio", "0.95"])?,
             Fault::PauseCluster => self.ceph(&["osd", "unset", "pause"])?,
             Fault::Network(harm, target) => {
                 let resets = matches!(

@@ -14,6 +14,7 @@ mod report;
 mod stamp;
 
 use std::fs;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -158,6 +159,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
         let round = plan.next().context("the plan is endless")?;
         number += 1;
         print!("{number:>4}: {round}");
+        std::io::stdout().flush()?;
         let stall = torment(&round, &mut nemesis, &mut lanes, &interrupt)?;
         println!(": {:.2} s", stall.as_secs_f64());
         report.add(&round, stall);

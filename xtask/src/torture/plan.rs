@@ -47,6 +47,7 @@ pub(super) enum Fault {
     Quota {
         pool: usize,
     },
+    /// A limit that the OSDs have reached already.
     FullCluster,
     PauseCluster,
     Network(Harm, Target),
@@ -169,7 +170,7 @@ impl Plan {
             },
             11 | 12 => Fault::PgNum {
                 pool,
-                pgs: rng.choice([4, 8, 12, 16, 24]).unwrap_or(8),
+                pgs: rng.choice([4, 6, 12, 16, 24]).unwrap_or(8),
             },
             13 | 14 => Fault::Upmap {
                 pool,
@@ -201,8 +202,6 @@ impl Plan {
                 let harm = Harm::AcceptLate {
                     milliseconds: rng.u64(300..3000),
                 };
-                // Unless connections end, there are no new ones.
-                self.deck.push(18);
                 Fault::Network(harm, target)
             }
             24 | 25 => {
@@ -246,8 +245,8 @@ impl Iterator for Plan {
         for fault in &faults {
             lasts = match fault {
                 Fault::PauseClient { is_long: true, .. } => self.scene.watch_timeout + WATCH_MARGIN,
-                // Reported to the monitors by the manager, and then by them in the map.
-                Fault::Quota { .. } => lasts.max(QUOTA_SHOWS),
+                // Reported to the monitors first, and only then in the map.
+                Fault::Quota { .. } | Fault::FullCluster => lasts.max(FULL_SHOWS),
                 _ => lasts,
             };
         }
@@ -352,7 +351,7 @@ impl fmt::Display for Round {
 
 const KINDS: usize = 31;
 const WATCH_MARGIN: Duration = Duration::from_secs(4);
-const QUOTA_SHOWS: Duration = Duration::from_secs(5);
+const FULL_SHOWS: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
