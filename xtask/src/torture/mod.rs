@@ -199,6 +199,8 @@ fn torment(
 ) -> anyhow::Result<Duration> {
     for fault in &round.faults {
         nemesis.inject(*fault, lanes)?;
+        // The second is to meet what the first has done.
+        thread::sleep(BETWEEN);
     }
     let healing = Instant::now() + round.lasts;
     while Instant::now() < healing {
@@ -364,4 +366,5 @@ const BLOCKS: u64 = 32 << 8;
 const WATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Nothing may hang so long after everything is well again.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
+const BETWEEN: Duration = Duration::from_millis(300);
 const POLL: Duration = Duration::from_millis(10);

@@ -216,7 +216,7 @@ impl Plan {
                 Fault::Network(harm, target)
             }
             26 => Fault::Partition,
-            27 | 28 => Fault::KillClient { lane },
+            27 | CLIENT_DIES_STALLED => Fault::KillClient { lane },
             29 => Fault::PauseClient {
                 lane,
                 is_long: false,
@@ -229,13 +229,35 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether the next kind is to be a client's death on a network that has stalled.
+    fn stalls_before_death(&mut self) -> bool {
+        let is_death = self.deck.last() == Some(&CLIENT_DIES_STALLED);
+        if is_death {
+            self.deck.pop();
+        }
+        is_death
+    }
+}
+
 impl Iterator for Plan {
     type Item = Round;
 
     fn next(&mut self) -> Option<Round> {
         let count = if self.rng.u32(..4) == 0 { 2 } else { 1 };
         let mut faults: Vec<Fault> = Vec::new();
-        for _ in 0..count {
+        // In half of the cases a client dies with much on the way.
+        if self.stalls_before_death() {
+            let lane = self.rng.usize(..self.scene.lanes);
+            let harm = Harm::Stall {
+                to_daemon: self.rng.bool(),
+                to_client: true,
+                then_reset: self.rng.bool(),
+            };
+            faults.push(Fault::Network(harm, Target::Osds));
+            faults.push(Fault::KillClient { lane });
+        }
+        while faults.len() < count {
             let fault = self.fault();
             if faults.iter().all(|other| fault.goes_with(*other)) {
                 faults.push(fault);
@@ -350,6 +372,7 @@ impl fmt::Display for Round {
 }
 
 const KINDS: usize = 31;
+const CLIENT_DIES_STALLED: usize = 28;
 const WATCH_MARGIN: Duration = Duration::from_secs(4);
 const FULL_SHOWS: Duration = Duration::from_secs(5);
 
