@@ -90,12 +90,17 @@ impl View {
     /// Whether an operation that was sent by the map before this one has to be sent again: its
     /// placement group has begun a new interval, in which the OSDs have forgotten it.
     ///
-    /// (ceph: src/osdc/Objecter.cc, `Objecter::_calc_target`; src/osd/osd_types.cc,
-    /// `PastIntervals::is_new_interval`)
+    /// (ceph: src/osdc/Objecter.cc, `Objecter::_calc_target` and, for skipped maps,
+    /// `Objecter::handle_osd_map`; src/osd/osd_types.cc, `PastIntervals::is_new_interval`)
     pub(super) fn must_resend(&self, op: &InFlight, before: &OsdMap) -> bool {
         let Some(map) = self.map() else {
             return false;
         };
+        // What went on in maps that were skipped is not known: the group may be where it was, and
+        // have been elsewhere in between.
+        if map.epoch() != before.epoch().next() {
+            return true;
+        }
         let pool_id = op.target.locator.pool;
         let (Some(new_pool), Some(old_pool)) = (map.pool(pool_id), before.pool(pool_id)) else {
             return true;
@@ -123,4 +128,86 @@ fn is_paused(map: &OsdMap, pool: &PgPool, operation: &Operation) -> bool {
     let waits_for_space = operation.flags() & request_flags::FULL_TRY == 0;
     map.flags().contains(MapFlags::PAUSEWR)
         || waits_for_space && pool.flags.contains(PoolFlags::FULL)
+}
+
+#[cfg(test)]
+mod tests {
+    use denc::{Decode, Tid};
+    use tokio::sync::oneshot;
+
+    use super::super::limits::Limits;
+    use super::*;
+    use crate::config::{InFlightLimits, SizeBytes};
+    use crate::osdmap::{Incremental, ShardId};
+
+    /// The maps of a live cluster, each following from the one before.
+    fn maps() -> Vec<Arc<OsdMap>> {
+        let blobs = |file: &str| -> Vec<bytes::Bytes> {
+            let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/osdmap/");
+            let bytes = std::fs::read(format!("{dir}{file}")).unwrap();
+            Vec::decode_all("blobs", &bytes).unwrap()
+        };
+        let first = blobs("pacific.fulls").remove(0);
+        let mut maps = vec![Arc::new(OsdMap::decode_all("map", &first).unwrap())];
+        for bytes in blobs("pacific.incrementals") {
+            let incremental = Incremental::decode_all("incremental", &bytes).unwrap();
+            let last = maps.last().unwrap();
+            if incremental.epoch() > last.epoch() {
+                let next = last.apply(&incremental).unwrap();
+                maps.push(Arc::new(next));
+            }
+        }
+        maps
+    }
+
+    /// An operation on a placement group that was sent by this map.
+    async fn operation(pg: PgId, map: &OsdMap) -> InFlight {
+        let limits = Limits::new(InFlightLimits {
+            operations: 1,
+            bytes: SizeBytes(1024),
+        });
+        InFlight {
+            tid: Tid(1),
+            target: Target::new(pg.pool, "", "object"),
+            operation: Operation::new(),
+            mtime: Default::default(),
+            pg: ShardedPgId {
+                pg,
+                shard: ShardId::NONE,
+            },
+            hash: pg.seed,
+            epoch: map.epoch(),
+            attempts: 1,
+            deadline: None,
+            outcome: oneshot::channel().0,
+            _budget: limits.take(0).await.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn skipped_maps_make_everything_be_sent_again() {
+        let maps = maps();
+        let mut stayed = 0;
+        for (at, before) in maps.iter().enumerate() {
+            for after in maps.iter().skip(at + 1).take(3) {
+                let is_next = after.epoch() == before.epoch().next();
+                let mut view = View::default();
+                view.set_map(Arc::clone(after));
+                for (pool, _) in before.pools() {
+                    let pg = PgId { pool, seed: 0 };
+                    let op = operation(pg, before).await;
+                    let must_resend = view.must_resend(&op, before);
+                    if is_next {
+                        stayed += u32::from(!must_resend);
+                    } else {
+                        assert!(must_resend, "{} to {}", before.epoch(), after.epoch());
+                    }
+                }
+            }
+        }
+        assert!(
+            stayed > 0,
+            "no two maps follow each other with nothing moved"
+        );
+    }
 }
