@@ -217,10 +217,10 @@ impl Lane {
                 worker.kill()?;
                 worker.wait()?;
                 let waiting = stage.checker.describe_waiting(self.number)?;
-                return stage.checker.complain(
-                    self.number,
-                    format!("the client did not end within {END_LIMIT:?}; it waits for {waiting}"),
-                );
+                let what =
+                    format!("the client did not end within {END_LIMIT:?}; it waits for {waiting}");
+                stage.checker.complain(self.number, what)?;
+                return self.shut_out(stage);
             }
             thread::sleep(POLL);
         };
