@@ -183,11 +183,9 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
         fs::remove_dir_all(&dir)?;
         return Ok(());
     }
-    for violation in &violations {
-        println!("VIOLATION: {violation}");
-    }
+    fs::write(dir.join("violations"), violations.join("\n"))?;
     bail!(
-        "{} violations with seed {seed}; the journals are in {}",
+        "{} violations with seed {seed}; they and the clients' journals are in {}",
         violations.len(),
         dir.display()
     )
@@ -292,7 +290,7 @@ fn start_cluster(task: &Task, ip: IpAddr) -> anyhow::Result<Cluster> {
 }
 
 fn make_images(task: &Task, cluster: &Cluster) -> anyhow::Result<Vec<Lane>> {
-    let size = format!("{}B", BLOCKS * stamp::BLOCK as u64);
+    let size = format!("{}M", (BLOCKS * stamp::BLOCK as u64) >> 20);
     let mut lanes = Vec::new();
     for (number, pool) in DATA_POOLS.into_iter().enumerate() {
         let image = format!("torture{number}");
