@@ -266,6 +266,9 @@ fn start_cluster(task: &Task, ip: IpAddr) -> anyhow::Result<Cluster> {
         // What is taken for dead wrongly, again and again, is not to give up.
         .conf("osd_max_markdown_count = 100000")
         .conf("mon_osd_adjust_heartbeat_grace = false")
+        // Clients are told to hold operations back, and to go on, whenever PGs come together anew;
+        // otherwise that is seldom.
+        .conf("osd_backoff_on_peering = true")
         .conf(format!(
             "osd_client_watch_timeout = {}",
             WATCH_TIMEOUT.as_secs()

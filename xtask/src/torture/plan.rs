@@ -180,8 +180,13 @@ impl Plan {
             16 => Fault::FullCluster,
             17 => Fault::PauseCluster,
             18 | 19 => {
+                // Little goes to and from monitors.
+                let most = match target {
+                    Target::Mons | Target::One(Daemon::Mon(_)) => 14,
+                    _ => 20,
+                };
                 let harm = Harm::CutEvery {
-                    bytes: 1 << rng.u32(6..20),
+                    bytes: 1 << rng.u32(6..most),
                     is_hard: rng.bool(),
                 };
                 Fault::Network(harm, target)
