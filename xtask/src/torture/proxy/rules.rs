@@ -141,7 +141,7 @@ impl Control {
         let mut counters = self.counters();
         let mut verdict = Verdict::default();
         if let Some(at) = strikes(&mut counters.since_cut, len, cut_every) {
-            verdict.cut_after = Some(at);
+            verdict.cut_after = Some(at + 1);
             counters.struck.cuts += 1;
         }
         if let Some(at) = strikes(&mut counters.since_flip, len, flip_every) {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(control.judge(1), flip);
         let cut = Verdict {
             flip: None,
-            cut_after: Some(49),
+            cut_after: Some(50),
         };
         assert_eq!(control.judge(80), cut);
         assert_eq!(control.judge(30).flip, Some((19, 1)));
