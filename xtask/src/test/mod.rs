@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that has to hold before a change goes in.
 
 mod cargo;
+mod faults;
 mod fuzz;
 mod harness;
 mod releases;
@@ -11,10 +12,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use minicluster::{Release, packages};
 
+use faults::Faults;
 pub(crate) use harness::Counts;
 use releases::Roots;
-
-use crate::torture;
 
 /// Which checks to make.
 #[derive(Args)]
@@ -119,11 +119,10 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
             });
         }
     }
+    let faults = (!task.quick).then(Faults::start);
     steps.run("fuzz targets", fuzz::run);
-    if !task.quick {
-        steps.run("torture", || {
-            torture::run(&torture::Task::short()).map(|()| passed())
-        });
+    if let Some(faults) = faults {
+        steps.run("torture", || faults?.finish());
     }
     summarise(&steps.0)
 }

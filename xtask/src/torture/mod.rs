@@ -71,22 +71,6 @@ enum ClientKind {
     Librbd,
 }
 
-impl Task {
-    /// As part of the tests.
-    pub(crate) fn short() -> Self {
-        Self {
-            minutes: 3.0,
-            seed: Some(1),
-            release: None,
-            secure: false,
-            client: ClientKind::Orbd,
-            osds: 4,
-            jobs: 6,
-            plan: None,
-        }
-    }
-}
-
 /// Fails if anything was found.
 pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     let seed = task.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
