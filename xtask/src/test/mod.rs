@@ -1,7 +1,6 @@
 //! `cargo xtask test`: everything that has to hold before a change goes in.
 
 mod cargo;
-mod faults;
 mod fuzz;
 mod harness;
 mod releases;
@@ -12,7 +11,6 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use minicluster::{Release, packages};
 
-use faults::Faults;
 pub(crate) use harness::Counts;
 use releases::Roots;
 
@@ -119,11 +117,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
             });
         }
     }
-    let faults = (!task.quick).then(Faults::start);
     steps.run("fuzz targets", fuzz::run);
-    if let Some(faults) = faults {
-        steps.run("torture", || faults?.finish());
-    }
     summarise(&steps.0)
 }
 
