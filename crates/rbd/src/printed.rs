@@ -1,5 +1,6 @@
 //! Types in the answers of object classes, against what Ceph 14.2 prints of the same bytes.
 
+use denc::Writer;
 use serde_json::{Value, json};
 
 use crate::dencoder::{printed_time, vectors};
@@ -22,8 +23,10 @@ fn printed_namespace(namespace: &SnapshotNamespace) -> Value {
             "group_id": group_id,
             "group_snapshot_id": group_snapshot_id,
         }),
-        // All of them were the user's, and nobody asks.
-        SnapshotNamespace::Trash { original_name } => json!({
+        SnapshotNamespace::Trash {
+            original_name,
+            original_kind: 0,
+        } => json!({
             "type": "trash",
             "original_name": original_name,
             "original_snapshot_namespace": "user",
@@ -41,6 +44,7 @@ fn namespaces_of_snapshots_are_what_ceph_reads() {
         let kind = says.remove("snapshot_namespace_type").unwrap();
         says.insert("type".to_owned(), kind);
         assert_eq!(printed_namespace(&namespace), vector.says);
+        assert_eq!(Writer::encode(&namespace), vector.bytes);
         names.push(namespace.name());
     }
     assert_eq!(names, ["user", "group", "group", "trash"]);

@@ -1,6 +1,7 @@
 //! Snapshots of images (ceph: src/cls/rbd/cls_rbd_types.h, `SnapshotNamespace`).
 
-use denc::{Decode, PoolId, Reader, SnapId, UTime};
+use bytes::Bytes;
+use denc::{Decode, Encode, PoolId, Reader, SnapId, UTime, Writer};
 
 use crate::Flags;
 
@@ -50,7 +51,7 @@ impl Decode for Protection {
     }
 }
 
-/// Who made a snapshot for what.
+/// Who made a snapshot for what. Nothing is lost when it is decoded and encoded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotNamespace {
@@ -69,11 +70,18 @@ pub enum SnapshotNamespace {
     Trash {
         /// What it was called.
         original_name: String,
+        /// Who had made it: the number of the kind, 0 for a person or a program.
+        original_kind: u32,
     },
-    /// Mirroring.
-    Mirror,
+    /// Mirroring, with what it keeps there, encoded.
+    Mirror(Bytes),
     /// Something that this version does not know.
-    Unknown(u32),
+    Unknown {
+        /// The number of the kind.
+        kind: u32,
+        /// What follows, encoded.
+        data: Bytes,
+    },
 }
 
 impl SnapshotNamespace {
@@ -83,8 +91,8 @@ impl SnapshotNamespace {
             Self::User => "user",
             Self::Group { .. } => "group",
             Self::Trash { .. } => "trash",
-            Self::Mirror => "mirror",
-            Self::Unknown(_) => "unknown",
+            Self::Mirror(_) => "mirror",
+            Self::Unknown { .. } => "unknown",
         }
     }
 }
@@ -95,20 +103,59 @@ impl Decode for SnapshotNamespace {
     fn decode(reader: &mut Reader<'_>) -> denc::Result<Self> {
         let mut fields = reader.envelope("SnapshotNamespace", 1)?.reader;
         Ok(match fields.u32()? {
-            0 => Self::User,
-            1 => Self::Group {
+            USER => Self::User,
+            GROUP => Self::Group {
                 pool: fields.get()?,
                 group_id: fields.get()?,
                 group_snapshot_id: fields.get()?,
             },
-            2 => Self::Trash {
+            TRASH => Self::Trash {
                 original_name: fields.get()?,
+                original_kind: fields.u32()?,
             },
-            3 => Self::Mirror,
-            other => Self::Unknown(other),
+            MIRROR => Self::Mirror(rest(&mut fields)),
+            kind => Self::Unknown {
+                kind,
+                data: rest(&mut fields),
+            },
         })
     }
 }
+
+impl Encode for SnapshotNamespace {
+    fn encode(&self, writer: &mut Writer) {
+        writer.envelope(1, 1, |fields| {
+            match self {
+                Self::User => fields.u32(USER),
+                Self::Group {
+                    pool,
+                    group_id,
+                    group_snapshot_id,
+                } => fields
+                    .u32(GROUP)
+                    .put(pool)
+                    .str(group_id)
+                    .str(group_snapshot_id),
+                Self::Trash {
+                    original_name,
+                    original_kind,
+                } => fields.u32(TRASH).str(original_name).u32(*original_kind),
+                Self::Mirror(data) => fields.u32(MIRROR).raw(data),
+                Self::Unknown { kind, data } => fields.u32(*kind).raw(data),
+            };
+        });
+    }
+}
+
+fn rest(fields: &mut Reader<'_>) -> Bytes {
+    Bytes::copy_from_slice(fields.take_rest())
+}
+
+/// `SNAPSHOT_NAMESPACE_TYPE_*`.
+const USER: u32 = 0;
+const GROUP: u32 = 1;
+const TRASH: u32 = 2;
+const MIRROR: u32 = 3;
 
 /// Names a snapshot to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

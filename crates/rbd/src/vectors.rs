@@ -263,7 +263,7 @@ fn only_the_users_snapshots_have_names() {
         parent_overlap: None,
     };
     let snapshots = [
-        snapshot(3, "a", SnapshotNamespace::Mirror),
+        snapshot(3, "a", SnapshotNamespace::Mirror(Bytes::new())),
         snapshot(4, "a", SnapshotNamespace::User),
     ];
     let found = |selector: SnapshotSelector| selector.find(&snapshots).map(|snap| snap.id.0);

@@ -101,7 +101,7 @@ impl Namespace {
                     snapshot: group_snapshot_name(&home, group_id, group_snapshot_id).await?,
                 }
             }
-            SnapshotNamespace::Trash { original_name } => Detail::Trash {
+            SnapshotNamespace::Trash { original_name, .. } => Detail::Trash {
                 original_name: original_name.clone(),
             },
             _ => Detail::None,
