@@ -13,6 +13,11 @@ pub fn image_header(data: &[u8]) {
     rbd::decode_any(data);
 }
 
+/// What the watchers of an image tell each other.
+pub fn image_notifications(data: &[u8]) {
+    rbd::decode_any_notification(data);
+}
+
 /// What people write: names of images and of features.
 pub fn image_names(data: &[u8]) {
     let text = text(data);

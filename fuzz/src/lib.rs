@@ -14,7 +14,7 @@ mod primitives;
 mod secrets;
 
 pub use conf::{ceph_conf, ini, mon_host};
-pub use images::{image_header, image_names, mapping, mountinfo, signatures};
+pub use images::{image_header, image_names, image_notifications, mapping, mountinfo, signatures};
 pub use maps::{answers, crush_map, messages, mon_map, osd_map, osd_map_incremental, osd_types};
 pub use messenger::{
     banner, client_connection, compressed_frames, control_frames, decompression, frames,
@@ -48,6 +48,7 @@ targets![
     frames,
     image_header,
     image_names,
+    image_notifications,
     ini,
     keyring,
     mapping,

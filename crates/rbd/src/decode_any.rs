@@ -9,6 +9,7 @@ use crate::header::{
     FeatureSets, GroupReply, OptionalParent, OptionalPool, Size, SnapContextReply, SnapshotReply,
     Striping,
 };
+use crate::notification::{Message, Response};
 use crate::{Features, Flags, LockInfo, OpFeatures, ParentSpec, Protection, SnapshotNamespace};
 
 /// Takes bytes for each of the answers of the object classes in turn.
@@ -35,4 +36,18 @@ pub fn decode_any(bytes: &[u8]) {
     decode::<Option<u64>>(bytes);
     decode::<BTreeMap<String, String>>(bytes);
     decode::<BTreeMap<String, Bytes>>(bytes);
+}
+
+/// Takes bytes for a notification about an image, and for the answer to one.
+///
+/// # Panics
+/// If something else is read when what was read is written again.
+pub fn decode_any_notification(bytes: &[u8]) {
+    if let Ok(message) = Message::from_payload(bytes) {
+        assert_eq!(Message::from_payload(&message.to_payload()), Ok(message));
+    }
+    if let Ok(Some(response)) = Response::from_answer(bytes) {
+        let again = Response::from_answer(&response.to_answer());
+        assert_eq!(again, Ok(Some(response)));
+    }
 }

@@ -37,6 +37,7 @@ mod info;
 pub mod layout;
 mod lock;
 mod metadata;
+mod notification;
 mod object_names;
 mod parent;
 mod pool_check;
@@ -57,7 +58,7 @@ mod write;
 
 pub use create::{CreateOptions, create};
 #[doc(hidden)]
-pub use decode_any::decode_any;
+pub use decode_any::{decode_any, decode_any_notification};
 pub use directory::{ImageEntry, list};
 pub use discard::Zeroes;
 pub use error::{Error, InvalidOptions};
