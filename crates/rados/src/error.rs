@@ -66,6 +66,16 @@ pub enum Error {
         /// What the monitors say.
         status: String,
     },
+    /// A watch may be gone: its OSD has not confirmed it for longer than the watch may be silent.
+    #[error("{pool}/{object}: the watch has not been confirmed for {} s", silence.as_secs_f64())]
+    WatchExpired {
+        /// The pool's name.
+        pool: String,
+        /// The object.
+        object: String,
+        /// How long it may be silent.
+        silence: Duration,
+    },
     /// The cluster has blocklisted this client: nothing it sends is carried out any more.
     #[error("this client ({addr}) has been blocklisted")]
     Blocklisted {
@@ -112,9 +122,10 @@ impl Error {
     pub const fn errno(&self) -> Errno {
         match self {
             Self::Config(_) => Errno::EINVAL,
-            Self::NoMonitor { .. } | Self::OperationTimedOut { .. } | Self::TimedOut { .. } => {
-                Errno::ETIMEDOUT
-            }
+            Self::NoMonitor { .. }
+            | Self::OperationTimedOut { .. }
+            | Self::TimedOut { .. }
+            | Self::WatchExpired { .. } => Errno::ETIMEDOUT,
             Self::AuthRefused { .. } => Errno::EACCES,
             Self::NoSuchPool { .. } | Self::PoolGone { .. } => Errno::ENOENT,
             Self::Operation { errno, .. } | Self::Command { errno, .. } => *errno,

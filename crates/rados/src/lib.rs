@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod blocklisting;
 mod cluster;
 pub mod config;
 mod connections;
@@ -56,7 +57,9 @@ pub use listing::{ListedObject, Objects};
 pub use monmap::MonMap;
 pub use op::{OpCode, Operation, Reply, SnapContext, SparseRead, Stat, StepResult};
 pub use pool::Pool;
-pub use watch::{Notification, Watch, WatchHandler};
+pub use watch::{
+    Notification, NotifyAnswer, NotifyAnswers, NotifyReply, Watch, WatchHandler, WatcherId,
+};
 pub use watchers::{Watcher, Watchers};
 
 /// What operations give.

@@ -181,6 +181,7 @@ pub struct Operation {
     flags: u32,
     snap: SnapId,
     snap_context: Option<Arc<SnapContext>>,
+    is_exempt_from_limits: bool,
 }
 
 impl Default for Operation {
@@ -192,6 +193,7 @@ impl Default for Operation {
                 | request_flags::SUPPORTS_POOL_EIO,
             snap: SnapId::HEAD,
             snap_context: None,
+            is_exempt_from_limits: false,
         }
     }
 }
@@ -270,26 +272,48 @@ impl Operation {
         self.step(OpCode::OMAP_GET_VALUES, 0, &[], input.freeze())
     }
 
-    /// Registers, keeps alive or ends a watch. `generation` counts the registrations.
+    /// Registers, keeps alive or ends a watch. `generation` counts the registrations; after so many
+    /// seconds of silence the OSD ends the watch.
     #[must_use]
-    pub(crate) fn watch(mut self, step: WatchStep, cookie: u64, generation: u32) -> Self {
+    pub(crate) fn watch(
+        mut self,
+        step: WatchStep,
+        cookie: u64,
+        generation: u32,
+        timeout_seconds: u32,
+    ) -> Self {
         let mut args = Writer::new();
         args.u64(cookie)
             .u64(0)
             .u8(step as u8)
             .u32(generation)
-            .u32(0);
+            .u32(timeout_seconds);
         let before = self.flags;
         self = self.step(OpCode::WATCH, 0, args.as_slice(), Bytes::new());
+        self.is_exempt_from_limits = true;
         if step == WatchStep::Ping {
             self.flags = before | request_flags::READ;
         }
         self
     }
 
+    /// Notifies all watchers, who have so many seconds, not 0, to answer. How it went is told under
+    /// `cookie`.
+    #[must_use]
+    pub(crate) fn notify(self, cookie: u64, timeout_seconds: u32, payload: &[u8]) -> Self {
+        const PROTOCOL_VERSION: u32 = 1;
+        let mut input = Writer::new();
+        input
+            .u32(PROTOCOL_VERSION)
+            .u32(timeout_seconds)
+            .blob(payload);
+        self.step(OpCode::NOTIFY, 0, &cookie.to_le_bytes(), input.freeze())
+    }
+
     /// Answers notification `id` as the watcher `cookie`.
     #[must_use]
-    pub(crate) fn notify_ack(self, id: u64, cookie: u64, answer: &[u8]) -> Self {
+    pub(crate) fn notify_ack(mut self, id: u64, cookie: u64, answer: &[u8]) -> Self {
+        self.is_exempt_from_limits = true;
         let mut input = Writer::new();
         input.u64(id).u64(cookie).blob(answer);
         self.step(OpCode::NOTIFY_ACK, 0, &[], input.freeze())
@@ -464,6 +488,12 @@ impl Operation {
 
     pub(crate) fn snap_context(&self) -> Option<&SnapContext> {
         self.snap_context.as_deref()
+    }
+
+    /// Whether it is sent however much is in flight. A watch must not be lost because operations on
+    /// other objects are not answered.
+    pub(crate) const fn is_exempt_from_limits(&self) -> bool {
+        self.is_exempt_from_limits
     }
 
     /// Bytes of input of all steps: what an operation in flight keeps in memory.

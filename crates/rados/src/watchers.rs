@@ -1,6 +1,8 @@
 //! Who watches an object.
 
-use denc::{Decode, EntityAddr, EntityName, Reader};
+use denc::{Decode, EntityAddr, EntityName, GlobalId, Reader};
+
+use crate::WatcherId;
 
 /// The answer to [`Operation::list_watchers`](crate::Operation::list_watchers)
 /// (ceph: src/osd/osd_types.h, `obj_list_watch_response_t`).
@@ -18,6 +20,16 @@ pub struct Watcher {
     pub timeout_seconds: u32,
     /// Where it is connected from: the address that fencing it takes.
     pub addr: EntityAddr,
+}
+
+impl Watcher {
+    /// What tells it from all other watchers of the object, and by what notifications name it.
+    pub const fn id(&self) -> WatcherId {
+        WatcherId {
+            client: GlobalId(self.name.num.cast_unsigned()),
+            cookie: self.cookie,
+        }
+    }
 }
 
 impl Decode for Watchers {
@@ -61,6 +73,8 @@ mod tests {
         let [watcher] = watchers.try_into().unwrap();
         assert_eq!(watcher.name.to_string(), "client.4114");
         assert_eq!(watcher.cookie, 6_931_774_436_707_202_898);
+        assert_eq!(watcher.id().client, GlobalId(4114));
+        assert_eq!(watcher.id().cookie, watcher.cookie);
         assert_eq!(watcher.timeout_seconds, 30);
         assert_eq!(watcher.addr.to_string(), "127.0.0.1:0/2054878928");
         for len in 0..WATCHERS.len() {

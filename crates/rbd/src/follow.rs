@@ -3,9 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use denc::Reader;
-use rados::{Notification, WatchHandler};
+use rados::{Error, Notification, NotifyReply, WatchHandler};
 
 /// Counts what was announced, so that it is known whether the header was read since.
 #[derive(Debug, Default)]
@@ -41,12 +40,15 @@ impl WatchHandler for Follower {
     /// after this answer relies on the old header.
     ///
     /// The answer is empty, as from everybody who does not hold the image's lock.
-    fn notified(&self, notification: Notification) -> Bytes {
+    fn notified(&self, notification: Notification, reply: NotifyReply) {
         if changes_header(&notification.payload) {
             self.announce();
         }
-        Bytes::new()
+        drop(reply);
     }
+
+    /// What is announced from now on is not heard. It is made up for when the watch works again.
+    fn lost(&self, _error: &Error) {}
 
     fn missed(&self) {
         self.announce();
@@ -67,16 +69,23 @@ const HEADER_UPDATE: u32 = 3;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
     use denc::GlobalId;
 
     use super::*;
 
     fn notify(follower: &Follower, payload: &[u8]) {
-        let answer = follower.notified(Notification {
+        let (sender, answers) = mpsc::channel();
+        let notification = Notification {
+            id: 1,
             payload: Bytes::copy_from_slice(payload),
             notifier: GlobalId(1),
-        });
-        assert!(answer.is_empty());
+        };
+        let reply = NotifyReply::new(move |answer| sender.send(answer).unwrap());
+        follower.notified(notification, reply);
+        assert!(answers.try_recv().unwrap().is_empty());
     }
 
     #[test]

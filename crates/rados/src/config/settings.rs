@@ -61,6 +61,8 @@ pub struct Timeouts {
     pub osd_op: Option<Duration>,
     /// The same for questions to monitors (`rados_mon_op_timeout`).
     pub mon_op: Option<Duration>,
+    /// After how long without a sign of life a watch is lost (`osd_client_watch_timeout`).
+    pub watch: Duration,
     /// How long to try one set of monitors before another (`mon_client_hunt_interval`).
     pub hunt_interval: Duration,
     /// By what that time is multiplied after each failure (`mon_client_hunt_interval_backoff`).
@@ -175,6 +177,7 @@ impl Config {
             mount: seconds("client_mount_timeout", 300)?,
             osd_op: limit("rados_osd_op_timeout")?,
             mon_op: limit("rados_mon_op_timeout")?,
+            watch: seconds("osd_client_watch_timeout", 30)?,
             hunt_interval: seconds("mon_client_hunt_interval", 3)?,
             hunt_backoff: self.parsed("mon_client_hunt_interval_backoff", 1.5)?,
             hunt_max_multiple: self.parsed("mon_client_hunt_interval_max_multiple", 10.0)?,
@@ -283,6 +286,7 @@ mod tests {
         let timeouts = config.timeouts().unwrap();
         assert_eq!(timeouts.mount, Duration::from_secs(300));
         assert_eq!((timeouts.osd_op, timeouts.mon_op), (None, None));
+        assert_eq!(timeouts.watch, Duration::from_secs(30));
         assert_eq!(timeouts.hunt_interval, Duration::from_secs(3));
         assert_eq!((timeouts.hunt_parallel, timeouts.hunt_backoff), (3, 1.5));
         use AuthMethod::{Cephx, None as Nothing};

@@ -262,6 +262,8 @@ pub(crate) struct WatchNotify {
     pub(crate) cookie: u64,
     pub(crate) notify_id: u64,
     pub(crate) payload: Bytes,
+    /// How a notification of ours went: zero or a negated errno.
+    pub(crate) result: i32,
     pub(crate) notifier: GlobalId,
 }
 
@@ -291,12 +293,12 @@ impl Decode for WatchNotify {
         reader.skip(8)?;
         let notify_id = reader.u64()?;
         let payload = reader.get()?;
-        reader.skip(4)?;
         Ok(Self {
             event,
             cookie,
             notify_id,
             payload,
+            result: reader.i32()?,
             notifier: reader.get()?,
         })
     }

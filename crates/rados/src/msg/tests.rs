@@ -12,6 +12,7 @@ use crate::Watchers;
 use crate::listing::{ListedObject, Page};
 use crate::op::Stat;
 use crate::osdmap::{HObject, Incremental, OsdMap, PgId, ShardId, ShardedPgId};
+use crate::watch::NotifyAnswers;
 
 const FSID: &str = "c2b4ca62-b7c9-4c05-8465-1eac241f8592";
 /// The version of `MOSDOpReply` that the OSD sent.
@@ -216,6 +217,13 @@ fn watchers_hear_what_is_said_and_notifiers_who_heard() {
     assert_eq!(complete.notify_id, event.notify_id);
     assert_eq!(complete.notifier, event.notifier);
     assert_eq!(complete.payload, "");
+    assert_eq!(complete.result, 0);
+    let answers = parse(&recorded("notify_complete.data"), &[], NotifyAnswers::parse);
+    let [answer] = &answers.answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(answer.watcher.cookie, event.cookie);
+    assert_eq!(answers.timed_out, []);
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl OsdHandler {
             }
             kind::WATCH_NOTIFY => {
                 let event = WatchNotify::decode(&mut Reader::new("MWatchNotify", &message.front))?;
-                objecter.watches.dispatch(event);
+                objecter.watches.dispatch(event, message.data.into_bytes());
             }
             kind::OSD_BACKOFF => {
                 let backoff = OsdBackoff::decode(&mut Reader::new("MOSDBackoff", &message.front))?;
@@ -203,6 +203,9 @@ impl msgr2::driver::Handler for OsdHandler {
         if let Some(session) = self.session.upgrade() {
             tracing::debug!(osd = %session.osd, %error, "lost the connection");
             session.disconnected(self.generation);
+            if let Some(objecter) = self.objecter.upgrade() {
+                objecter.lingering.disconnected(session.osd);
+            }
         }
     }
 }

@@ -48,9 +48,45 @@ impl Limits {
         })
     }
 
+    /// For an operation that must not wait, and that there are few of.
+    pub(super) fn take_nothing(&self) -> Result<Budget> {
+        let nothing = |semaphore: &Arc<Semaphore>| {
+            let permits = Arc::clone(semaphore).try_acquire_many_owned(0);
+            permits.map_err(|_| Error::ShutDown)
+        };
+        Ok(Budget {
+            _operations: nothing(&self.operations)?,
+            _kibibytes: nothing(&self.kibibytes)?,
+        })
+    }
+
     /// Nobody may submit any more.
     pub(super) fn close(&self) {
         self.operations.close();
         self.kibibytes.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::config::SizeBytes;
+
+    #[test]
+    fn what_takes_nothing_does_not_wait_until_the_end() {
+        let limits = Limits::new(InFlightLimits {
+            operations: 1,
+            bytes: SizeBytes(1024),
+        });
+        let all = limits.take(1024).now_or_never().unwrap().unwrap();
+        assert!(limits.take(0).now_or_never().is_none());
+        limits.take_nothing().unwrap();
+        assert!(limits.take(0).now_or_never().is_none());
+        drop(all);
+        assert!(limits.take(1024).now_or_never().is_some());
+        limits.close();
+        assert!(limits.take_nothing().is_err());
     }
 }

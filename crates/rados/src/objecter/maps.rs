@@ -42,7 +42,12 @@ impl Objecter {
         let blocklisted = map.blocklist().contains(&self.messenger.addr());
         let mut view = self.view_mut();
         view.blocklisted |= blocklisted;
-        let before = view.set_map(Arc::new(map));
+        if view.blocklisted {
+            self.is_blocklisted.send_replace(true);
+        }
+        let map = Arc::new(map);
+        let before = view.set_map(Arc::clone(&map));
+        self.lingering.new_map(before.as_deref(), &map);
         let mut moving = match before {
             Some(before) => self.take_affected(&mut view, &before),
             None => Vec::new(),

@@ -12,6 +12,7 @@ mod backoff;
 mod connect;
 mod deadlines;
 mod limits;
+mod lingering;
 mod maps;
 mod op;
 mod session;
@@ -30,6 +31,8 @@ use tokio::time::timeout_at;
 
 use self::deadlines::Deadlines;
 use self::limits::Limits;
+pub(crate) use self::lingering::Linger;
+use self::lingering::Lingering;
 pub(crate) use self::maps::MapUpdate;
 use self::op::{InFlight, Op, Outcome, Target};
 use self::session::OsdSession;
@@ -57,6 +60,9 @@ pub(crate) struct Objecter {
     deadlines: Deadlines,
     /// The watches of this client, which OSDs address by their cookies.
     pub(crate) watches: Watches,
+    lingering: Lingering,
+    /// Whether the cluster is known to have blocklisted this client.
+    is_blocklisted: watch::Sender<bool>,
     /// The epoch of the map in the view.
     epoch: watch::Sender<Epoch>,
     /// Held while maps are applied, which two connections may want to do at the same time.
@@ -75,6 +81,8 @@ impl Objecter {
             limits: OnceLock::new(),
             deadlines: Deadlines::default(),
             watches: Watches::default(),
+            lingering: Lingering::default(),
+            is_blocklisted: watch::Sender::new(false),
             epoch: watch::Sender::new(Epoch(0)),
             updating: Mutex::default(),
         }
@@ -88,6 +96,11 @@ impl Objecter {
     /// The epoch of the current map, and word of every later one.
     pub(crate) fn epochs(&self) -> watch::Receiver<Epoch> {
         self.epoch.subscribe()
+    }
+
+    /// Whether the cluster has blocklisted this client, and word of it when it does.
+    pub(crate) fn blocklisting(&self) -> watch::Receiver<bool> {
+        self.is_blocklisted.subscribe()
     }
 
     /// Limits how much may be in flight. Only counts before the first operation.
@@ -135,7 +148,12 @@ impl Objecter {
 
     async fn execute_on(self: &Arc<Self>, target: Target, operation: Operation) -> Outcome {
         let deadline = self.deadlines.of_new_operation();
-        let taking = self.limits().take(operation.input_len());
+        let taking = async {
+            if operation.is_exempt_from_limits() {
+                return self.limits().take_nothing();
+            }
+            self.limits().take(operation.input_len()).await
+        };
         let budget = match deadline {
             Some(deadline) => timeout_at(deadline.at, taking)
                 .await
@@ -267,12 +285,15 @@ impl Objecter {
         }
         match Errno::check(answer.result) {
             Err(Errno::EAGAIN) => self.submit(op),
-            Err(Errno::ESHUTDOWN) => op.complete(Err(self.blocklisted())),
+            Err(Errno::ESHUTDOWN) => {
+                self.is_blocklisted.send_replace(true);
+                op.complete(Err(self.blocklisted()));
+            }
             _ => op.complete(Ok((answer.result, answer.reply))),
         }
     }
 
-    fn blocklisted(&self) -> Error {
+    pub(crate) fn blocklisted(&self) -> Error {
         Error::Blocklisted {
             addr: self.messenger.addr(),
         }
