@@ -1,10 +1,11 @@
 //! Operations on objects: one or more steps that an OSD carries out on one object as a whole
 //! (ceph: src/include/rados.h, src/osdc/Objecter.h).
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use denc::{Decode, Encode, Reader, SnapId, Writer};
+use denc::{Decode, Encode, Epoch, Reader, SnapId, Writer};
 use smallvec::SmallVec;
 
 use crate::Errno;
@@ -181,6 +182,8 @@ pub struct Operation {
     flags: u32,
     snap: SnapId,
     snap_context: Option<Arc<SnapContext>>,
+    /// Dropped when the operation ends.
+    token: Option<Arc<dyn Any + Send + Sync>>,
     is_exempt_from_limits: bool,
 }
 
@@ -193,6 +196,7 @@ impl Default for Operation {
                 | request_flags::SUPPORTS_POOL_EIO,
             snap: SnapId::HEAD,
             snap_context: None,
+            token: None,
             is_exempt_from_limits: false,
         }
     }
@@ -220,6 +224,15 @@ impl Operation {
     #[must_use]
     pub fn with_snap_context(mut self, context: Arc<SnapContext>) -> Self {
         self.snap_context = Some(context);
+        self
+    }
+
+    /// Keeps `token` until the operation has been answered or has failed, and no longer, whether or
+    /// not anyone still waits for it: for those who must know when nothing of theirs is on its way any
+    /// more.
+    #[must_use]
+    pub fn holding(mut self, token: Arc<dyn Any + Send + Sync>) -> Self {
+        self.token = Some(token);
         self
     }
 
@@ -531,6 +544,9 @@ impl Operation {
 pub struct Reply {
     /// The object's version after the operation.
     pub version: u64,
+    /// The map that the OSD had, which is at least as new as those of all clients whose operations on
+    /// the placement group it had carried out before.
+    pub epoch: Epoch,
     /// The result of every step, in order. For writes the data is there only if
     /// [`return_each`](Operation::return_each) asked for it.
     pub results: SmallVec<[StepResult; 2]>,

@@ -158,10 +158,13 @@ impl OsdOpReply {
         reader.skip(8)?;
         let result = reader.i32()?;
         reader.skip(EVERSION_LEN)?;
-        reader.skip(4)?;
+        let epoch = reader.get()?;
         let steps: SmallVec<[ReplyStep; 2]> = reader.get()?;
         let attempt = reader.i32()?;
-        let mut reply = Reply::default();
+        let mut reply = Reply {
+            epoch,
+            ..Reply::default()
+        };
         let mut output = data.clone();
         for step in &steps {
             let code = reader.i32()?;

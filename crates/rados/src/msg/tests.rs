@@ -150,6 +150,7 @@ fn replies_say_how_it_went() {
     assert_eq!(written.reply.data(0), "");
 
     let missing = reply("reply_missing.front", &Bytes::new());
+    assert_eq!(missing.reply.epoch, Epoch(9));
     // "(2) No such file or directory"
     assert_eq!(missing.result, -2);
 }

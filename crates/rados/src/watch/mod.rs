@@ -25,7 +25,7 @@ pub use self::reply::NotifyReply;
 pub(crate) use self::table::Watches;
 use crate::auth::random;
 use crate::op::{Operation, WatchStep};
-use crate::{Error, Pool, Result};
+use crate::{Cluster, Error, Pool, Result};
 
 /// What a watcher does with what it is told.
 ///
@@ -95,6 +95,14 @@ impl Pool {
             is_lost,
             task: tokio::spawn(keeper.run()),
         })
+    }
+}
+
+impl Cluster {
+    /// Whether this client instance has a watch of this number, be it lost at the moment: whether what
+    /// other clients would take for the sign of life of somebody who watches is one.
+    pub fn has_watch(&self, cookie: u64) -> bool {
+        self.objecter().watches.has_watch(cookie)
     }
 }
 

@@ -59,6 +59,11 @@ impl Watches {
         }
     }
 
+    /// Whether there is a watch of this number.
+    pub(super) fn has_watch(&self, cookie: u64) -> bool {
+        matches!(self.lock().get(&cookie), Some(Listener::Watch(_)))
+    }
+
     /// Nothing panics while the lock is held, so a poisoned lock guards a consistent state.
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Listener>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
