@@ -1,10 +1,8 @@
 //! Giving space back and writing zeros.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rados::{Errno, Operation, SnapContext};
+use rados::{Errno, Operation};
 
 use crate::layout::ObjectRange;
 use crate::read::OBJECTS_IN_FLIGHT;
@@ -64,30 +62,20 @@ impl Image {
         len: u64,
         operation: impl Fn(ObjectRange) -> Option<Operation> + Send,
     ) -> Result<()> {
-        let info = self.current_info().await?;
-        self.check_data_writable(&info)?;
-        self.check_bounds(offset, len, info.size_bytes)?;
-        let _submitted = self.writes().submit();
+        let guard = self.begin_write().await?;
+        self.check_bounds(offset, len, guard.info.size_bytes)?;
         let ranges = self.layout().ranges(offset, len);
         let operations = ranges.filter_map(|range| Some((range.object_no, operation(range)?)));
         stream::iter(operations)
-            .map(|(object_no, operation)| {
-                self.clear_object(object_no, operation, &info.snap_context)
-            })
+            .map(|(object_no, operation)| self.clear_object(object_no, guard.include(operation)))
             .buffer_unordered(OBJECTS_IN_FLIGHT)
             .try_collect()
             .await
     }
 
     /// Carries out an operation for which it is good if there is no such object.
-    pub(crate) async fn clear_object(
-        &self,
-        object_no: u64,
-        operation: Operation,
-        context: &Arc<SnapContext>,
-    ) -> Result<()> {
+    pub(crate) async fn clear_object(&self, object_no: u64, operation: Operation) -> Result<()> {
         let object = self.data_object(object_no);
-        let operation = operation.with_snap_context(Arc::clone(context));
         crate::directory::ignoring(self.data_pool(), object.as_str(), operation, Errno::ENOENT)
             .await
     }

@@ -1,5 +1,7 @@
 //! What can go wrong with images.
 
+use std::time::Duration;
+
 use denc::DecodeError;
 use rados::Errno;
 
@@ -197,6 +199,32 @@ pub enum Error {
         /// Who, from where and with which cookie.
         lockers: String,
     },
+    /// Somebody does not hold the lock that was to be taken away.
+    #[error("image {image} is not locked by {locker}")]
+    NoSuchLock {
+        /// The image.
+        image: String,
+        /// The client and its name for the lock.
+        locker: String,
+    },
+    /// Another client has the image's exclusive lock and keeps it.
+    #[error("image {image} is locked by {owner}, which does not give up the lock")]
+    LockRefused {
+        /// The image.
+        image: String,
+        /// Who, from where and with which cookie.
+        owner: String,
+    },
+    /// The image's exclusive lock could not be had within the time set.
+    #[error("image {image} could not be locked within {} s{}{}", limit.as_secs_f64(), if owner.is_some() { ": it is locked by " } else { "" }, owner.as_deref().unwrap_or_default())]
+    LockTimedOut {
+        /// The image.
+        image: String,
+        /// Who has the lock, if that is known.
+        owner: Option<String>,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The header says something that cannot be.
     #[error("the header of image {image} cannot be right: {field} is {value}")]
     InvalidHeader {
@@ -292,7 +320,8 @@ impl Error {
             Self::NoSuchImage { .. }
             | Self::NoSuchSnapshot { .. }
             | Self::NoSuchMetadata { .. }
-            | Self::NoSuchNamespace { .. } => Errno::ENOENT,
+            | Self::NoSuchNamespace { .. }
+            | Self::NoSuchLock { .. } => Errno::ENOENT,
             Self::ImageExists { .. } => Errno::EEXIST,
             Self::InvalidName { .. }
             | Self::InvalidFeatures { .. }
@@ -304,9 +333,11 @@ impl Error {
             | Self::UnsupportedFeatures { .. }
             | Self::HasParent { .. }
             | Self::Migrating { .. } => Errno::EOPNOTSUPP,
-            Self::NotWritable { .. } | Self::UnknownOperations { .. } | Self::ReadOnly { .. } => {
-                Errno::EROFS
-            }
+            Self::NotWritable { .. }
+            | Self::UnknownOperations { .. }
+            | Self::ReadOnly { .. }
+            | Self::LockRefused { .. } => Errno::EROFS,
+            Self::LockTimedOut { .. } => Errno::ETIMEDOUT,
             Self::HasSnapshots { .. } => Errno::ENOTEMPTY,
             Self::InGroup { .. } => Errno(31),
             Self::InUse { .. } | Self::Locked { .. } => Errno::EBUSY,

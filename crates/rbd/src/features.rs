@@ -187,8 +187,7 @@ impl Features {
     pub(crate) const READABLE: Self = Self::ALL.without(Self::DIRTY_CACHE);
     /// Who writes must do something for these that this version does not do. Deep-flatten is not
     /// among them: it only concerns clones, and operations is judged by [`OpFeatures`].
-    pub(crate) const UNWRITABLE: Self = Self::EXCLUSIVE_LOCK
-        .with(Self::OBJECT_MAP)
+    pub(crate) const UNWRITABLE: Self = Self::OBJECT_MAP
         .with(Self::FAST_DIFF)
         .with(Self::JOURNALING)
         .with(Self::MIGRATING)
@@ -310,6 +309,7 @@ mod tests {
             writable,
             Features::LAYERING
                 | Features::STRIPING
+                | Features::EXCLUSIVE_LOCK
                 | Features::DEEP_FLATTEN
                 | Features::DATA_POOL
                 | Features::OPERATIONS

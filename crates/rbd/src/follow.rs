@@ -1,10 +1,6 @@
-//! Noticing what others change about an image: a watch on its header
-//! (ceph: src/librbd/WatchNotifyTypes.h).
+//! Noticing what others change about an image.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use denc::Reader;
-use rados::{Error, Notification, NotifyReply, WatchHandler};
 
 /// Counts what was announced, so that it is known whether the header was read since.
 #[derive(Debug, Default)]
@@ -30,83 +26,22 @@ impl Follower {
         self.known.fetch_max(announced, Ordering::AcqRel);
     }
 
-    fn announce(&self) {
+    /// The header has changed, or may have.
+    pub(crate) fn announce(&self) {
         self.announced.fetch_add(1, Ordering::AcqRel);
     }
 }
 
-impl WatchHandler for Follower {
-    /// Whoever changes the header waits for the answers of all watchers. No operation submitted
-    /// after this answer relies on the old header.
-    ///
-    /// The answer is empty, as from everybody who does not hold the image's lock.
-    fn notified(&self, notification: Notification, reply: NotifyReply) {
-        if changes_header(&notification.payload) {
-            self.announce();
-        }
-        drop(reply);
-    }
-
-    /// What is announced from now on is not heard. It is made up for when the watch works again.
-    fn lost(&self, _error: &Error) {}
-
-    fn missed(&self) {
-        self.announce();
-    }
-}
-
-/// Whether a notification says, or may say, that the header has changed.
-fn changes_header(payload: &[u8]) -> bool {
-    let mut reader = Reader::new("image notification", payload);
-    let operation = reader
-        .envelope("NotifyMessage", u8::MAX)
-        .and_then(|mut message| message.reader.u32());
-    // What cannot be understood may be anything.
-    operation.map_or(true, |operation| operation == HEADER_UPDATE)
-}
-
-const HEADER_UPDATE: u32 = 3;
-
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
-    use bytes::Bytes;
-    use denc::GlobalId;
-
     use super::*;
-
-    fn notify(follower: &Follower, payload: &[u8]) {
-        let (sender, answers) = mpsc::channel();
-        let notification = Notification {
-            id: 1,
-            payload: Bytes::copy_from_slice(payload),
-            notifier: GlobalId(1),
-        };
-        let reply = NotifyReply::new(move |answer| sender.send(answer).unwrap());
-        follower.notified(notification, reply);
-        assert!(answers.try_recv().unwrap().is_empty());
-    }
-
-    #[test]
-    fn only_changes_of_the_header_count() {
-        let follower = Follower::default();
-        notify(&follower, &[7, 1, 4, 0, 0, 0, 18, 0, 0, 0]);
-        assert!(!follower.is_stale());
-        notify(&follower, &[7, 1, 4, 0, 0, 0, 3, 0, 0, 0]);
-        assert!(follower.is_stale());
-        follower.caught_up(follower.announced());
-        assert!(!follower.is_stale());
-        notify(&follower, &[7, 1]);
-        assert!(follower.is_stale());
-    }
 
     #[test]
     fn what_is_announced_while_reading_is_read_again() {
         let follower = Follower::default();
-        follower.missed();
+        follower.announce();
         let before = follower.announced();
-        follower.missed();
+        follower.announce();
         follower.caught_up(before);
         assert!(follower.is_stale());
     }

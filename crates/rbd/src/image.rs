@@ -1,12 +1,16 @@
 //! An open image.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use denc::{SnapId, UTime};
 use rados::Pool;
 use tokio::sync::Mutex;
+use tokio::task::{AbortHandle, JoinHandle};
 
+use crate::exclusive_lock::{ExclusiveLock, LockPolicy};
 use crate::follow::Follower;
+use crate::header_watch::{HeaderListener, watch};
 use crate::in_flight::InFlight;
 use crate::object_names::DataObject;
 use crate::spec::full_name;
@@ -29,9 +33,19 @@ pub struct OpenOptions {
     /// change about it: before anything is read or written after such a change, the header is read
     /// again. Takes the right to write to the header. End it with [`Image::close`].
     pub watch: bool,
+    /// What to do when others ask for the lock of an image that has one.
+    pub lock_policy: LockPolicy,
+    /// Read, too, only with the lock, if the image has one and is not open for reading only: nothing is
+    /// read that another client is about to write over.
+    pub lock_on_read: bool,
+    /// How long to wait for a lock that another client holds; `None` for ever.
+    pub lock_timeout: Option<Duration>,
 }
 
 /// An open image, or a snapshot of one. Cheap to clone; all clones are the same open image.
+///
+/// An image with the feature `exclusive-lock` is locked by the first write, and others have to ask for
+/// the lock from then on: [`close`](Self::close) it in the end.
 ///
 /// What the header says is read when it is opened, and again by [`refresh`](Self::refresh). Unless it
 /// is open with [`watch`](OpenOptions::watch), sizes and snapshots changed by others in between are
@@ -39,6 +53,21 @@ pub struct OpenOptions {
 #[derive(Clone, Debug)]
 pub struct Image {
     inner: Arc<Inner>,
+    /// Tasks that end with the last of the user's clones. Tasks themselves have clones without it.
+    tasks: Option<Arc<Tasks>>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    lock_driver: OnceLock<AbortHandle>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        if let Some(driver) = self.lock_driver.get() {
+            driver.abort();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -52,15 +81,23 @@ struct Inner {
     options: OpenOptions,
     /// The snapshot it is open at.
     snap: Option<Snapshot>,
-    /// Never change once an image exists, unlike the rest of `info`.
+    /// Never change once an image exists, unlike the rest of the header.
     layout: Layout,
     block_name_prefix: String,
-    info: RwLock<Arc<ImageInfo>>,
+    known: RwLock<Known>,
     writes: InFlight,
     follower: Arc<Follower>,
+    lock: Arc<ExclusiveLock>,
     watch: std::sync::Mutex<Option<rados::Watch>>,
     /// Held by what changes the header, one at a time.
     maintenance: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Known {
+    info: Arc<ImageInfo>,
+    /// What had been announced when the header was about to be read: what was read later is newer.
+    announced: u64,
 }
 
 impl Image {
@@ -98,12 +135,19 @@ impl Image {
         let mut full_name = full_name(pool, name);
         let header_object = object_names::header(id);
         let follower = Arc::new(Follower::default());
+        let writes = InFlight::default();
+        let lock = ExclusiveLock::new(&full_name, options.lock_policy, writes.clone());
         // Before the header is read, so that no change is missed.
         let watch = if options.watch {
-            Some(watch(pool, &header_object, &follower, &full_name).await?)
+            let listener = HeaderListener {
+                follower: Arc::clone(&follower),
+                lock: Arc::clone(&lock),
+            };
+            Some(watch(pool, &header_object, listener, &full_name).await?)
         } else {
             None
         };
+        let announced = follower.announced();
         let info = ImageInfo::load(pool, id, &full_name).await?;
         let snap = options
             .snap
@@ -135,12 +179,17 @@ impl Image {
                 snap,
                 layout: info.layout,
                 block_name_prefix: info.block_name_prefix.clone(),
-                info: RwLock::new(Arc::new(info)),
-                writes: InFlight::default(),
+                known: RwLock::new(Known {
+                    info: Arc::new(info),
+                    announced,
+                }),
+                writes,
                 follower,
+                lock,
                 watch: std::sync::Mutex::new(watch),
                 maintenance: Mutex::new(()),
             }),
+            tasks: Some(Arc::default()),
         })
     }
 
@@ -166,8 +215,8 @@ impl Image {
 
     /// What the header said when it was last read.
     pub fn info(&self) -> Arc<ImageInfo> {
-        let info = self.inner.info.read();
-        Arc::clone(&info.unwrap_or_else(PoisonError::into_inner))
+        let known = self.inner.known.read();
+        Arc::clone(&known.unwrap_or_else(PoisonError::into_inner).info)
     }
 
     /// The part of its objects' names that stays when it is renamed.
@@ -280,32 +329,12 @@ impl Image {
         Ok(())
     }
 
-    /// Ends the watch, after all writes submitted so far: others see at once that the image is not
-    /// used any more. Without this they do when the OSD has not heard of the watch for 30 seconds.
-    ///
-    /// The image can still be used, as one opened without [`watch`](OpenOptions::watch).
-    ///
-    /// # Errors
-    /// If the watch cannot be ended; the OSD forgets it later.
-    ///
-    /// # Cancellation
-    /// Dropping the future leaves it to the OSD to forget the watch.
-    pub async fn close(&self) -> Result<()> {
-        self.flush().await?;
-        let watch = self.inner.watch.lock();
-        let watch = watch.unwrap_or_else(PoisonError::into_inner).take();
-        match watch {
-            Some(watch) => Ok(watch.end().await?),
-            None => Ok(()),
-        }
-    }
-
     /// What the header says, read again if others said that they changed it.
     pub(crate) async fn current_info(&self) -> Result<Arc<ImageInfo>> {
-        if self.inner.follower.is_stale() {
+        if self.is_stale() {
             let _turn = self.inner.maintenance.lock().await;
             // Somebody else may have had the turn before.
-            if self.inner.follower.is_stale() {
+            if self.is_stale() {
                 self.reload().await?;
             }
         }
@@ -330,14 +359,74 @@ impl Image {
         if let Some(snap) = self.snap() {
             info.snapshot(&SnapshotSelector::Id(snap.id), self.full_name())?;
         }
-        self.set_info(info);
+        let known = self.inner.known.write();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        // The lock's driver does not wait for `maintenance`, which may wait for it.
+        if announced >= known.announced {
+            *known = Known {
+                info: Arc::new(info),
+                announced,
+            };
+        }
         self.inner.follower.caught_up(announced);
         Ok(())
     }
 
+    /// As [`refresh`](Self::refresh), for the lock's driver, when the lock has just been taken: others
+    /// may have changed the header in a way that was not heard of. Whatever was read before counts as
+    /// older.
+    pub(crate) async fn reload_under_lock(&self) -> Result<()> {
+        self.inner.follower.announce();
+        self.reload().await
+    }
+
     pub(crate) fn set_info(&self, info: ImageInfo) {
-        let slot = self.inner.info.write();
-        *slot.unwrap_or_else(PoisonError::into_inner) = Arc::new(info);
+        let known = self.inner.known.write();
+        known.unwrap_or_else(PoisonError::into_inner).info = Arc::new(info);
+    }
+
+    /// Whether others have changed the header since it was read.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.inner.follower.is_stale()
+    }
+
+    pub(crate) fn lock(&self) -> &Arc<ExclusiveLock> {
+        &self.inner.lock
+    }
+
+    pub(crate) fn lock_on_read(&self) -> bool {
+        self.inner.options.lock_on_read && !self.is_read_only()
+    }
+
+    pub(crate) fn lock_timeout(&self) -> Option<Duration> {
+        self.inner.options.lock_timeout
+    }
+
+    pub(crate) fn listener(&self) -> HeaderListener {
+        HeaderListener {
+            follower: Arc::clone(&self.inner.follower),
+            lock: Arc::clone(&self.inner.lock),
+        }
+    }
+
+    pub(crate) fn watch_slot(&self) -> MutexGuard<'_, Option<rados::Watch>> {
+        let watch = self.inner.watch.lock();
+        watch.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same image for a task, which does not keep the image open.
+    pub(crate) fn without_tasks(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            tasks: None,
+        }
+    }
+
+    /// Starts the lock's driver unless it has been started.
+    pub(crate) fn start_lock_driver(&self, start: impl FnOnce() -> JoinHandle<()>) {
+        if let Some(tasks) = &self.tasks {
+            tasks.lock_driver.get_or_init(|| start().abort_handle());
+        }
     }
 
     pub(crate) fn header_object(&self) -> &str {
@@ -373,22 +462,4 @@ impl Image {
             }),
         }
     }
-}
-
-async fn watch(
-    pool: &Pool,
-    header_object: &str,
-    follower: &Arc<Follower>,
-    image: &str,
-) -> Result<rados::Watch> {
-    let follower = Arc::clone(follower);
-    pool.watch(header_object, follower).await.map_err(|error| {
-        if error.errno() == rados::Errno::ENOENT {
-            Error::NoSuchImage {
-                image: image.to_string(),
-            }
-        } else {
-            error.into()
-        }
-    })
 }

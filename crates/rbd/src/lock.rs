@@ -1,14 +1,19 @@
-//! Who holds locks on an image (ceph: src/cls/lock/cls_lock_types.h, cls_lock_ops.h).
+//! Locks on an image's header: who holds them, and what the object class `lock` is asked to do about
+//! them (ceph: src/cls/lock/cls_lock_types.h, cls_lock_ops.h).
 
 use std::fmt;
 
+use bytes::Bytes;
 use denc::{Decode, EntityAddr, EntityName, Reader, UTime, Writer};
 use rados::Operation;
 
 /// The name of the lock on an image's header.
 const IMAGE_LOCK: &str = "rbd_lock";
-/// How the cookies of locks begin that clients take by themselves.
+/// How the cookies of locks begin that clients take by themselves. The cookie of the client's watch
+/// follows, by which others see whether it is alive.
 const AUTOMATIC: &str = "auto ";
+/// The tag of locks that clients take by themselves.
+pub(crate) const AUTOMATIC_TAG: &str = "internal";
 
 /// A holder of the lock on an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,22 @@ impl Locker {
     pub fn is_automatic(&self) -> bool {
         self.cookie.starts_with(AUTOMATIC)
     }
+
+    /// The cookie of the holder's watch, if it took the lock by itself.
+    pub(crate) fn watch_cookie(&self) -> Option<u64> {
+        self.cookie.strip_prefix(AUTOMATIC)?.parse().ok()
+    }
+
+    /// Whether it is connected from this address: it is that client instance.
+    pub(crate) fn is_at(&self, addr: &EntityAddr) -> bool {
+        // Each release has its own idea of what protocol it is an address of.
+        (self.addr.socket, self.addr.nonce) == (addr.socket, addr.nonce)
+    }
+}
+
+/// The cookie of a lock that a client with this watch takes by itself.
+pub(crate) fn automatic_cookie(watch_cookie: u64) -> String {
+    format!("{AUTOMATIC}{watch_cookie}")
 }
 
 impl fmt::Display for Locker {
@@ -48,16 +69,68 @@ pub struct LockInfo {
     pub shared: bool,
 }
 
-const SHARED: u8 = 2;
+/// How a lock is taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewLock<'a> {
+    pub(crate) cookie: &'a str,
+    /// Holders of a shared lock must agree on it.
+    pub(crate) tag: &'a str,
+    pub(crate) shared: bool,
+}
+
+/// Takes the lock. Fails with `EBUSY` if others hold it in a way that excludes this, with `EEXIST` if
+/// this client holds it already with this cookie.
+pub(crate) fn lock(operation: Operation, new: NewLock<'_>) -> Operation {
+    let kind = if new.shared { SHARED } else { EXCLUSIVE };
+    let no_end = UTime::default();
+    change(operation, "lock", |fields| {
+        fields
+            .u8(kind)
+            .str(new.cookie)
+            .str(new.tag)
+            .str("")
+            .put(&no_end)
+            .u8(0);
+    })
+}
+
+/// Gives up the lock that this client has taken with this cookie. Fails with `ENOENT` if it does not
+/// hold it.
+pub(crate) fn unlock(operation: Operation, cookie: &str) -> Operation {
+    change(operation, "unlock", |fields| {
+        fields.str(cookie);
+    })
+}
+
+/// Takes the lock away from a client. Fails with `ENOENT` if that does not hold it with this cookie.
+pub(crate) fn break_lock(operation: Operation, name: EntityName, cookie: &str) -> Operation {
+    change(operation, "break_lock", |fields| {
+        fields.put(&name).str(cookie);
+    })
+}
 
 /// Who holds the lock on a header, answered as [`LockInfo`].
 pub(crate) fn get_info(operation: Operation) -> Operation {
+    operation.call("lock", "get_info", &input(|_| {}))
+}
+
+/// Calls a method whose input begins with the name of the lock.
+fn change(operation: Operation, method: &str, rest: impl FnOnce(&mut Writer)) -> Operation {
+    operation.call_mut("lock", method, &input(rest))
+}
+
+fn input(rest: impl FnOnce(&mut Writer)) -> Bytes {
     let mut input = Writer::new();
     input.envelope(1, 1, |fields| {
         fields.str(IMAGE_LOCK);
+        rest(fields);
     });
-    operation.call("lock", "get_info", input.as_slice())
+    input.freeze()
 }
+
+/// `ClsLockType`.
+const EXCLUSIVE: u8 = 1;
+const SHARED: u8 = 2;
 
 impl Decode for LockInfo {
     const MIN_LEN: usize = 6;

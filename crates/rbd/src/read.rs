@@ -7,6 +7,7 @@ use rados::{Errno, Operation, SparseRead};
 use smallvec::SmallVec;
 
 use crate::error::undecodable;
+use crate::in_flight::Submitted;
 use crate::layout::{ObjectExtent, Piece};
 use crate::{Image, Result};
 
@@ -100,7 +101,7 @@ impl Image {
     /// # Cancellation
     /// Dropping the future gives up waiting and leaves nothing behind.
     pub async fn read(&self, offset: u64, len: u64) -> Result<ReadData> {
-        self.check_readable(&*self.current_info().await?)?;
+        let _submitted = self.begin_read().await?;
         self.check_bounds(offset, len, self.size_bytes())?;
         let mut extents = self.layout().extents(offset, len);
         let Some(first) = extents.next() else {
@@ -127,6 +128,21 @@ impl Image {
             data.push(segment);
         }
         Ok(data)
+    }
+
+    /// Begins a read: with the lock, if that was asked for.
+    async fn begin_read(&self) -> Result<Option<Submitted>> {
+        loop {
+            let info = self.current_info().await?;
+            self.check_readable(&info)?;
+            if !self.lock_on_read() {
+                return Ok(None);
+            }
+            let submitted = self.submit_locked(info.features).await?;
+            if submitted.is_some() && !self.is_stale() {
+                return Ok(submitted);
+            }
+        }
     }
 
     async fn read_placed(&self, extent: ObjectExtent) -> Result<Vec<(u64, Segment)>> {
@@ -172,7 +188,7 @@ impl Image {
     /// # Cancellation
     /// As [`read`](Self::read).
     pub async fn extents(&self, offset: u64, len: u64) -> Result<Vec<Extent>> {
-        self.check_readable(&*self.current_info().await?)?;
+        let _submitted = self.begin_read().await?;
         self.check_bounds(offset, len, self.size_bytes())?;
         // All pieces of an object are asked about together, so whole sets of objects at a time.
         let objects: Vec<Vec<(u64, Extent)>> = stream::iter(self.layout().extents(offset, len))

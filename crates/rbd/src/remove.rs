@@ -1,7 +1,5 @@
 //! Removing images (ceph: src/librbd/image/PreRemoveRequest.cc, RemoveRequest.cc).
 
-use std::sync::Arc;
-
 use denc::SnapId;
 use rados::{Errno, Operation, Pool};
 
@@ -55,8 +53,7 @@ async fn remove_contents(image: &Image, progress: impl FnMut(Progress) + Send) -
     check_removable(&info, image.full_name())?;
     watchers::check_unwatched(image.pool(), image.header_object(), image.full_name()).await?;
     check_unlocked(&info, image.full_name())?;
-    let context = Arc::clone(&info.snap_context);
-    resize::trim(image, 0, info.size_bytes, &context, progress).await?;
+    resize::trim(image, 0, info.size_bytes, progress).await?;
     directory::remove_object(image.pool(), image.header_object()).await
 }
 

@@ -1,10 +1,8 @@
 //! Growing and shrinking images (ceph: src/librbd/operation/ResizeRequest.cc, TrimRequest.cc).
 
-use std::sync::Arc;
-
 use denc::SnapId;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rados::{Operation, SnapContext};
+use rados::Operation;
 
 use crate::error::InvalidOptions;
 use crate::header::{self, Size};
@@ -34,6 +32,7 @@ impl Image {
     ) -> Result<()> {
         let _turn = self.maintenance().lock().await;
         self.check_writable()?;
+        let _ownership = self.own_for_maintenance().await?;
         // The size may have been changed by others.
         self.reload().await?;
         self.check_writable()?;
@@ -78,8 +77,7 @@ impl Image {
     ) -> Result<()> {
         self.set_known_size(to);
         self.flush().await?;
-        let context = Arc::clone(&self.info().snap_context);
-        trim(self, to, from, &context, progress).await
+        trim(self, to, from, progress).await
     }
 
     fn set_known_size(&self, size_bytes: u64) {
@@ -96,10 +94,10 @@ pub(crate) async fn trim(
     image: &Image,
     to: u64,
     from: u64,
-    context: &Arc<SnapContext>,
     progress: impl FnMut(Progress) + Send,
 ) -> Result<()> {
     let layout = *image.layout();
+    let guard = image.begin_maintenance();
     let mut counter = Counter::new(trim_steps(&layout, to, from), progress);
     let cuts: Vec<_> = cuts(&layout, to, from).collect();
     let cut = stream::iter(cuts)
@@ -108,7 +106,7 @@ pub(crate) async fn trim(
                 0 => Operation::new().delete(),
                 keep => Operation::new().truncate(keep),
             };
-            image.clear_object(object_no, operation.full_try(), context)
+            image.clear_object(object_no, guard.include(operation.full_try()))
         })
         .buffer_unordered(OBJECTS_IN_FLIGHT);
     let counter_ref = &mut counter;
@@ -120,7 +118,8 @@ pub(crate) async fn trim(
     let whole = first_whole(&layout, to)..layout.object_count(from);
     let deleted = stream::iter(whole)
         .map(|object_no| {
-            image.clear_object(object_no, Operation::new().delete().full_try(), context)
+            let operation = Operation::new().delete().full_try();
+            image.clear_object(object_no, guard.include(operation))
         })
         .buffer_unordered(OBJECTS_IN_FLIGHT);
     deleted

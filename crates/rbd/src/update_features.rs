@@ -6,7 +6,6 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rados::Operation;
 
 use crate::error::InvalidOptions;
-use crate::lock::Locker;
 use crate::progress::OBJECTS_IN_FLIGHT;
 use crate::{Error, Features, Flags, Image, ImageInfo, Result, directory, header, object_names};
 
@@ -101,11 +100,7 @@ impl Image {
         // A holder that does not watch is dead or cut off. If it is cut off, it may still write in
         // the belief that it holds the lock: only fencing it would make sure.
         if info.features.contains(Features::EXCLUSIVE_LOCK) && !info.lock.lockers.is_empty() {
-            let lockers: Vec<_> = info.lock.lockers.iter().map(Locker::to_string).collect();
-            return Err(Error::Locked {
-                image: self.full_name().to_string(),
-                lockers: lockers.join(", "),
-            });
+            return Err(self.locked_by(&info.lock.lockers));
         }
         Ok(())
     }

@@ -4,12 +4,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use rados::{Operation, SnapContext};
+use rados::Operation;
 use smallvec::SmallVec;
 
+use crate::in_flight::Submitted;
 use crate::layout::ObjectExtent;
 use crate::read::OBJECTS_IN_FLIGHT;
-use crate::{Image, Result};
+use crate::{Features, Image, ImageInfo, Result};
+
+/// What a write needs from before its first operation to after its last: the lock, where the image has
+/// one, is not given up before.
+#[derive(Debug)]
+pub(crate) struct WriteGuard {
+    pub(crate) info: Arc<ImageInfo>,
+    submitted: Arc<Submitted>,
+}
+
+impl WriteGuard {
+    /// Makes an operation part of the write: it preserves the image's snapshots, and as long as it may
+    /// still be carried out, though nobody waits for it, the write is not over.
+    pub(crate) fn include(&self, operation: Operation) -> Operation {
+        operation
+            .with_snap_context(Arc::clone(&self.info.snap_context))
+            .holding(Arc::clone(&self.submitted) as _)
+    }
+}
 
 impl Image {
     /// Writes `data` at `offset`. When it is done, the data is on the disks of all replicas.
@@ -18,12 +37,12 @@ impl Image {
     ///
     /// # Errors
     /// [`Error::OutOfBounds`](crate::Error::OutOfBounds); as
-    /// [`check_writable`](Self::check_writable); what the cluster fails with. Parts of a write that
-    /// failed may have been carried out.
+    /// [`check_writable`](Self::check_writable) and [`acquire_lock`](Self::acquire_lock); what the
+    /// cluster fails with. Parts of a write that failed may have been carried out.
     ///
     /// # Cancellation
     /// Dropping the future gives up waiting: any part may or may not have been, or still be, carried
-    /// out. [`flush`](Self::flush) does not wait for it.
+    /// out. [`flush`](Self::flush) waits for those that may.
     pub async fn write(&self, offset: u64, data: Bytes) -> Result<()> {
         self.write_buffers(offset, data.len() as u64, std::slice::from_ref(&data))
             .await
@@ -42,20 +61,17 @@ impl Image {
     }
 
     async fn write_buffers(&self, offset: u64, len: u64, data: &[Bytes]) -> Result<()> {
-        let info = self.current_info().await?;
-        self.check_data_writable(&info)?;
-        self.check_bounds(offset, len, info.size_bytes)?;
-        let _submitted = self.writes().submit();
+        let guard = self.begin_write().await?;
+        self.check_bounds(offset, len, guard.info.size_bytes)?;
         let mut extents = self.layout().extents(offset, len);
         let Some(first) = extents.next() else {
             return Ok(());
         };
-        let context = &info.snap_context;
         let Some(second) = extents.next() else {
-            return self.write_object(first, data, context).await;
+            return self.write_object(first, data, &guard).await;
         };
         stream::iter([first, second].into_iter().chain(extents))
-            .map(|extent| self.write_object(extent, data, context))
+            .map(|extent| self.write_object(extent, data, &guard))
             .buffer_unordered(OBJECTS_IN_FLIGHT)
             .try_collect()
             .await
@@ -66,14 +82,55 @@ impl Image {
         &self,
         extent: ObjectExtent,
         data: &[Bytes],
-        context: &Arc<SnapContext>,
+        guard: &WriteGuard,
     ) -> Result<()> {
         let object = self.data_object(extent.object_no);
         for operation in write_operations(&extent, data, self.object_size()) {
-            let operation = operation.with_snap_context(Arc::clone(context));
+            let operation = guard.include(operation);
             self.data_pool().execute(object.as_str(), operation).await?;
         }
         Ok(())
+    }
+
+    /// Begins a write: with the lock, if the image has one, and with what the header says now.
+    ///
+    /// Whoever holds what this gives must not wait for the header to be read again: that may wait for
+    /// the end of all writes.
+    ///
+    /// # Errors
+    /// As [`check_writable`](Self::check_writable) and [`acquire_lock`](Self::acquire_lock).
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves nothing behind, apart from the lock, perhaps.
+    pub(crate) async fn begin_write(&self) -> Result<WriteGuard> {
+        loop {
+            let before = self.current_info().await?;
+            self.check_data_writable(&before)?;
+            let Some(submitted) = self.submit_locked(before.features).await? else {
+                continue;
+            };
+            // The header is read when the lock is taken; and while that was waited for, others may have
+            // changed it.
+            let info = self.info();
+            let locked = before.features.contains(Features::EXCLUSIVE_LOCK);
+            if self.is_stale() || (!locked && info.features.contains(Features::EXCLUSIVE_LOCK)) {
+                continue;
+            }
+            self.check_data_writable(&info)?;
+            return Ok(WriteGuard {
+                info,
+                submitted: Arc::new(submitted),
+            });
+        }
+    }
+
+    /// What maintenance needs that changes objects: as [`begin_write`](Self::begin_write), for those who
+    /// keep the lock by other means.
+    pub(crate) fn begin_maintenance(&self) -> WriteGuard {
+        WriteGuard {
+            submitted: Arc::new(self.writes().submit()),
+            info: self.info(),
+        }
     }
 
     /// Waits until every write, discard and write of zeros that was submitted before is done.

@@ -59,12 +59,23 @@ pub(crate) async fn connect() -> rados::Cluster {
 
 /// A connection of ours as another user.
 pub(crate) async fn connect_as(id: &str) -> rados::Cluster {
-    let conf = blocking(|| cluster().conf_path())
-        .to_str()
+    let conf = blocking(|| cluster().conf_path());
+    connect_with(&conf, id, &[]).await
+}
+
+/// A connection of ours as another user, with options.
+pub(crate) async fn connect_with(
+    conf: &std::path::Path,
+    id: &str,
+    options: &[(&str, &str)],
+) -> rados::Cluster {
+    let mut config = Config::builder().conf(conf.to_str().unwrap()).id(id);
+    for (name, value) in options {
+        config = config.option(name, *value);
+    }
+    rados::Cluster::connect(config.load().unwrap())
+        .await
         .unwrap()
-        .to_string();
-    let config = Config::builder().conf(conf).id(id).load().unwrap();
-    rados::Cluster::connect(config).await.unwrap()
 }
 
 /// The pool for headers.
@@ -121,6 +132,21 @@ pub(crate) fn plain_options(size_bytes: u64) -> CreateOptions {
         features: Features::LAYERING,
         ..CreateOptions::new(size_bytes)
     }
+}
+
+/// With a lock, and without an object map.
+pub(crate) fn locked_options(size_bytes: u64) -> CreateOptions {
+    CreateOptions {
+        features: Features::LAYERING | Features::EXCLUSIVE_LOCK,
+        ..CreateOptions::new(size_bytes)
+    }
+}
+
+/// Makes an image with a lock.
+pub(crate) async fn create_locked(name: &str, size_bytes: u64) {
+    rbd::create(&pool().await, name, &locked_options(size_bytes))
+        .await
+        .unwrap();
 }
 
 /// Opens for reading and writing.
@@ -191,14 +217,37 @@ pub(crate) struct Process(Child);
 impl Process {
     /// Starts `rbd` and leaves it running. It ends by itself when its input does.
     pub(crate) fn rbd(args: &[&str]) -> Self {
+        Self::start("rbd", args)
+    }
+
+    /// Starts a program and leaves it running.
+    pub(crate) fn start(program: &str, args: &[&str]) -> Self {
         let child = cluster()
-            .command("rbd")
+            .command(program)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
         Self(child.unwrap())
+    }
+}
+
+impl Process {
+    /// Waits for its end, and whether that was a good one.
+    pub(crate) fn wait(&mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+
+    /// Ends its input, and waits for its end.
+    pub(crate) fn finish(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.wait());
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
     }
 }
 

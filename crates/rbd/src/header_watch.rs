@@ -1,0 +1,116 @@
+//! This client's watch on an image's header: by it others see that the image is in use, and what they
+//! have to say about the image comes through it.
+
+use std::sync::Arc;
+
+use rados::{Errno, Notification, NotifyReply, Pool, Watch, WatchHandler};
+
+use crate::exclusive_lock::ExclusiveLock;
+use crate::follow::Follower;
+use crate::notification::{ClientId, Message};
+use crate::{Error, Image, Result};
+
+/// Hands on what is heard to those whom it concerns.
+pub(crate) struct HeaderListener {
+    pub(crate) follower: Arc<Follower>,
+    pub(crate) lock: Arc<ExclusiveLock>,
+}
+
+impl WatchHandler for HeaderListener {
+    /// Whoever changes the header waits for the answers of all watchers. No operation submitted after
+    /// this answer relies on the old header.
+    ///
+    /// The answer is empty, unless it is that of the holder of the lock.
+    fn notified(&self, notification: Notification, reply: NotifyReply) {
+        match Message::from_payload(&notification.payload) {
+            Ok(Message::HeaderUpdate) => self.follower.announce(),
+            Ok(message) => {
+                if let Some(response) = self.lock.notified(&message) {
+                    reply.send(response.to_answer());
+                }
+            }
+            // It may be anything.
+            Err(error) => {
+                tracing::debug!(%error, "odd notification");
+                self.follower.announce();
+            }
+        }
+    }
+
+    fn lost(&self, _error: &rados::Error) {
+        self.lock.watch_lost();
+    }
+
+    fn missed(&self) {
+        self.follower.announce();
+        self.lock.watch_regained();
+    }
+}
+
+/// Watches a header. `image` is its name in errors.
+pub(crate) async fn watch(
+    pool: &Pool,
+    header_object: &str,
+    listener: HeaderListener,
+    image: &str,
+) -> Result<Watch> {
+    let lock = Arc::clone(&listener.lock);
+    let watch = pool.watch(header_object, Arc::new(listener)).await;
+    let watch = watch.map_err(|error| {
+        if error.errno() == Errno::ENOENT {
+            Error::NoSuchImage {
+                image: image.to_string(),
+            }
+        } else {
+            error.into()
+        }
+    })?;
+    lock.set_client(ClientId {
+        gid: pool.cluster().global_id(),
+        handle: watch.cookie(),
+    });
+    Ok(watch)
+}
+
+impl Image {
+    /// As whom this client watches the header, which it does from now on.
+    ///
+    /// For the lock's driver alone: two at a time would both begin to watch.
+    pub(crate) async fn ensure_watch(&self) -> Result<ClientId> {
+        let is_watching = self.watch_slot().is_some();
+        if !is_watching {
+            let (pool, header) = (self.pool(), self.header_object());
+            let watch = watch(pool, header, self.listener(), self.full_name()).await?;
+            *self.watch_slot() = Some(watch);
+        }
+        let client = self.lock().client();
+        Ok(client.ok_or(rados::Error::ShutDown)?)
+    }
+
+    /// Gives up the lock, after all writes submitted so far, and ends the watch: others can go on with
+    /// the image at once. An image that is dropped without this seems to be in use until the OSD has
+    /// not heard of the watch for 30 seconds; and if it had the lock, the next client to write blocklists
+    /// this one, with all that it does in the cluster.
+    ///
+    /// The image can still be used, as one opened without [`watch`](crate::OpenOptions::watch).
+    ///
+    /// # Errors
+    /// If the watch cannot be ended; the OSD forgets it later.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves it to others to break the lock and to the OSD to forget the watch.
+    pub async fn close(&self) -> Result<()> {
+        self.flush().await?;
+        // From here on nobody takes the lock in the name of this watch.
+        self.lock().watch_lost();
+        self.lock().release().await;
+        let watch = self.watch_slot().take();
+        let ended = match watch {
+            Some(watch) => watch.end().await,
+            None => Ok(()),
+        };
+        // The next one to take the lock begins to watch anew.
+        self.lock().watch_regained();
+        Ok(ended?)
+    }
+}
