@@ -134,16 +134,20 @@ pub fn ensure(packages: &[Package]) -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
-    tracing::info!(packages = names.join(" "), "installing");
     apt_get(&["update"])?;
-    apt_get(
-        &[
-            &["install", "-y", "--no-install-recommends"],
-            names.as_slice(),
-        ]
-        .concat(),
-    )?;
+    let mut names: Vec<String> = Vec::new();
+    let mut args = vec!["install", "-y", "--no-install-recommends"];
+    for package in &missing {
+        names.push(package.name.to_owned());
+        let exact = exact_dependencies(&record(package)?, packages);
+        if !exact.is_empty() {
+            args.push("--allow-downgrades");
+        }
+        names.extend(exact);
+    }
+    tracing::info!(packages = names.join(" "), "installing");
+    args.extend(names.iter().map(String::as_str));
+    apt_get(&args)?;
     let missing: Vec<&Package> = missing.into_iter().filter(|p| !is_installed(p)).collect();
     if missing.is_empty() {
         Ok(())
@@ -177,23 +181,46 @@ fn not_installed(missing: &[&Package]) -> Error {
     }
 }
 
+/// What the archive says about the version of a package that would be installed.
+fn record(package: &Package) -> Result<String, Error> {
+    run("apt-cache", &["show", "--no-all-versions", package.name])
+}
+
+/// The packages of a group that a package needs in one version alone, as `apt-get install` wants them:
+/// an installed one may be of another, newer or older, and would not be touched unless named.
+fn exact_dependencies(record: &str, group: &[Package]) -> Vec<String> {
+    let mut lines = record.lines();
+    let depends = lines.find_map(|line| line.strip_prefix("Depends: "));
+    let alternatives = depends.unwrap_or_default().split([',', '|']);
+    let exact = alternatives.filter_map(|alternative| {
+        let (name, version) = alternative.trim().split_once(" (= ")?;
+        let is_meant = group.iter().any(|package| package.name == name);
+        is_meant.then(|| format!("{name}={}", version.trim_end_matches(')')))
+    });
+    exact.collect()
+}
+
 fn apt_get(args: &[&str]) -> Result<(), Error> {
-    let output = Command::new("apt-get")
-        // Another process may be installing, too.
-        .args(["-q", "-o", "DPkg::Lock::Timeout=600"])
+    // Another process may be installing, too.
+    let patient: &[&str] = &["-q", "-o", "DPkg::Lock::Timeout=600"];
+    run("apt-get", &[patient, args].concat()).map(drop)
+}
+
+fn run(program: &str, args: &[&str]) -> Result<String, Error> {
+    let output = Command::new(program)
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
         .output()
         .map_err(|source| Error::Spawn {
-            program: "apt-get".into(),
+            program: program.into(),
             source,
         })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(Error::Command {
-        command: format!("apt-get {}", args.join(" ")),
+        command: format!("{program} {}", args.join(" ")),
         status: output.status.to_string(),
         output: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
@@ -215,5 +242,17 @@ mod tests {
             not_installed(&[&absent]).to_string(),
             "no-such-program: not installed; run: apt-get install --no-install-recommends no-such-package"
         );
+    }
+
+    #[test]
+    fn names_the_one_version_that_fits_of_the_same_group() {
+        let record = "Package: qemu-block-extra\n\
+                      Depends: libc6 (>= 2.29), libx (= 3), qemu-system-arm (= 1:7.2+b3) | \
+                      qemu-utils (= 1:7.2+b3), qemu-utils (>= 1)\n\
+                      Enhances: qemu-utils (= 9)\n";
+        let exact = exact_dependencies(record, QEMU_RBD);
+        assert_eq!(exact, ["qemu-utils=1:7.2+b3"]);
+        assert!(exact_dependencies(record, FILE_SYSTEMS).is_empty());
+        assert!(exact_dependencies("Package: bash\n", QEMU_RBD).is_empty());
     }
 }
