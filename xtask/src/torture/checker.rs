@@ -1,7 +1,7 @@
 //! Follows the clients' journals while they are written, and holds them against the models.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,16 +13,36 @@ use super::journal::{Entry, Tail};
 use super::model::{Model, Violation};
 use super::stamp::{OpId, Seen};
 
+/// What one client of a lane has noted.
+#[derive(Debug, Default)]
+struct Client {
+    /// Since it has the image open: its address, if it said so.
+    opened: Option<Option<String>>,
+    is_closed: bool,
+    answered: u64,
+    refused: u64,
+    waiting: BTreeMap<OpId, Instant>,
+}
+
+/// Another client is to have the lock.
+#[derive(Debug)]
+struct Move {
+    /// Another than this one.
+    from: u32,
+    /// The journal's line after which it has to be asked for.
+    line: u64,
+    since: Instant,
+    took: Option<Duration>,
+}
+
 /// The checker's view of a lane.
 #[derive(Debug)]
 struct Lane {
     name: String,
     model: Model,
     journal: Option<Tail>,
-    /// Since the client of the current generation has the image open: its address, if it said so.
-    opened: Option<Option<String>>,
-    is_closed: bool,
-    waiting: BTreeMap<OpId, Instant>,
+    clients: BTreeMap<u32, Client>,
+    lock_moves: Option<Move>,
     violations: Vec<Violation>,
 }
 
@@ -34,20 +54,19 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    /// Lanes by their names, and how many blocks each has.
-    pub(super) fn start(names: &[String], blocks: usize) -> Self {
-        let lanes = names.iter().map(|name| {
-            Mutex::new(Lane {
-                name: name.clone(),
+    /// Lanes by their names and journals, and how many blocks each has.
+    pub(super) fn start(lanes: Vec<(String, PathBuf)>, blocks: usize) -> anyhow::Result<Self> {
+        let lanes = lanes.into_iter().map(|(name, journal)| {
+            Ok(Mutex::new(Lane {
+                name,
                 model: Model::new(blocks),
-                journal: None,
-                opened: None,
-                is_closed: false,
-                waiting: BTreeMap::new(),
+                journal: Some(Tail::open(&journal)?),
+                clients: BTreeMap::new(),
+                lock_moves: None,
                 violations: Vec::new(),
-            })
+            }))
         });
-        let lanes: Arc<Vec<Mutex<Lane>>> = Arc::new(lanes.collect());
+        let lanes: Arc<Vec<Mutex<Lane>>> = Arc::new(lanes.collect::<anyhow::Result<_>>()?);
         let is_over = Arc::new(AtomicBool::new(false));
         let thread = {
             let lanes = Arc::clone(&lanes);
@@ -61,55 +80,52 @@ impl Checker {
                 }
             })
         };
-        Self {
+        Ok(Self {
             lanes,
             is_over,
             thread: Some(thread),
-        }
-    }
-
-    /// A client has begun that keeps this journal.
-    pub(super) fn begin(&self, lane: usize, journal: &Path) -> anyhow::Result<()> {
-        let mut lane = self.lane(lane)?;
-        lane.journal = Some(Tail::open(journal)?);
-        lane.opened = None;
-        lane.is_closed = false;
-        Ok(())
+        })
     }
 
     /// The client is dead, and whatever it still has on the way is kept out from now on.
-    pub(super) fn crash(&self, lane: usize) -> anyhow::Result<()> {
-        let mut lane = self.lane(lane)?;
-        lane.follow();
-        lane.journal = None;
-        lane.opened = None;
-        lane.model.crash();
-        lane.waiting.clear();
-        Ok(())
+    pub(super) fn shut_out(&self, lane: usize, generation: u32) -> anyhow::Result<()> {
+        self.judge(lane, generation, Model::shut_out)
     }
 
-    /// Reads what there is, and nothing more of this journal. Whether the client said that it was
-    /// done.
-    pub(super) fn end(&self, lane: usize) -> anyhow::Result<bool> {
+    /// The client is dead, and whoever wants its lock has to keep out what it has on the way.
+    pub(super) fn kill(&self, lane: usize, generation: u32) -> anyhow::Result<()> {
+        self.judge(lane, generation, Model::kill)
+    }
+
+    /// The client lives on, but has lost its lock, and the cluster takes nothing from it.
+    pub(super) fn fence(&self, lane: usize, generation: u32) -> anyhow::Result<()> {
+        self.judge(lane, generation, Model::fence)
+    }
+
+    pub(super) fn is_fenced(&self, lane: usize, generation: u32) -> anyhow::Result<bool> {
+        Ok(self.lane(lane)?.model.is_fenced(generation))
+    }
+
+    /// Whether the client said that it was done.
+    pub(super) fn is_closed(&self, lane: usize, generation: u32) -> anyhow::Result<bool> {
         let mut lane = self.lane(lane)?;
         lane.follow();
-        lane.journal = None;
-        Ok(lane.is_closed)
+        Ok(lane.client(generation).is_closed)
     }
 
     /// Since the image is open: the client's address.
-    pub(super) fn opened(&self, lane: usize) -> anyhow::Result<Option<Option<String>>> {
-        Ok(self.lane(lane)?.opened.clone())
+    pub(super) fn opened(
+        &self,
+        lane: usize,
+        generation: u32,
+    ) -> anyhow::Result<Option<Option<String>>> {
+        Ok(self.lane(lane)?.client(generation).opened.clone())
     }
 
-    /// What waits for its answer, and since when.
-    pub(super) fn waiting(&self, lane: usize) -> anyhow::Result<Vec<(OpId, Instant)>> {
-        let lane = self.lane(lane)?;
-        Ok(lane
-            .waiting
-            .iter()
-            .map(|(id, since)| (*id, *since))
-            .collect())
+    /// What waits for its answer.
+    pub(super) fn waiting(&self, lane: usize, generation: u32) -> anyhow::Result<Vec<OpId>> {
+        let mut lane = self.lane(lane)?;
+        Ok(lane.client(generation).waiting.keys().copied().collect())
     }
 
     /// Whether none of these waits any more.
@@ -119,20 +135,50 @@ impl Checker {
     }
 
     /// What waits for its answer, in words.
-    pub(super) fn describe_waiting(&self, lane: usize) -> anyhow::Result<String> {
+    pub(super) fn describe_waiting(&self, lane: usize, generation: u32) -> anyhow::Result<String> {
         let lane = self.lane(lane)?;
-        let all = lane.model.pending().map(|operation| {
-            let since = lane
-                .waiting
-                .get(&operation.id)
-                .map_or(Duration::ZERO, Instant::elapsed);
+        let waiting = lane.clients.get(&generation).map(|client| &client.waiting);
+        let all = lane.model.pending_of(generation).map(|operation| {
+            let since = waiting.and_then(|waiting| waiting.get(&operation.id));
+            let since = since.map_or(Duration::ZERO, Instant::elapsed);
             format!("{operation} for {:.1} s", since.as_secs_f64())
         });
         Ok(all.collect::<Vec<_>>().join(", "))
     }
 
-    pub(super) fn answered(&self, lane: usize) -> anyhow::Result<u64> {
-        Ok(self.lane(lane)?.model.answered())
+    /// How many operations of a client were answered.
+    pub(super) fn answered(&self, lane: usize, generation: u32) -> anyhow::Result<u64> {
+        Ok(self.lane(lane)?.client(generation).answered)
+    }
+
+    /// How many were refused because the client is shut out.
+    pub(super) fn refused(&self, lane: usize, generation: u32) -> anyhow::Result<u64> {
+        Ok(self.lane(lane)?.client(generation).refused)
+    }
+
+    /// How many operations of all clients were answered, and how often the lock went from one living
+    /// client to another.
+    pub(super) fn totals(&self, lane: usize) -> anyhow::Result<(u64, u64)> {
+        let lane = self.lane(lane)?;
+        Ok((lane.model.answered(), lane.model.hand_overs()))
+    }
+
+    /// From now on, watches for the lock to be with another client than this one.
+    pub(super) fn expect_move(&self, lane: usize, from: u32) -> anyhow::Result<()> {
+        let mut lane = self.lane(lane)?;
+        lane.follow();
+        lane.lock_moves = Some(Move {
+            from,
+            line: lane.model.now(),
+            since: Instant::now(),
+            took: None,
+        });
+        Ok(())
+    }
+
+    /// How long it took until another client had the lock, if one has.
+    pub(super) fn moved(&self, lane: usize) -> anyhow::Result<Option<Duration>> {
+        Ok(self.lane(lane)?.lock_moves.as_ref().and_then(|m| m.took))
     }
 
     pub(super) fn last_seen(&self, lane: usize) -> anyhow::Result<Vec<Option<Seen>>> {
@@ -164,6 +210,19 @@ impl Checker {
             .any(|lane| !lock(lane).violations.is_empty())
     }
 
+    /// Tells the model something of a client, after everything that was noted before.
+    fn judge(
+        &self,
+        lane: usize,
+        generation: u32,
+        how: impl FnOnce(&mut Model, u32),
+    ) -> anyhow::Result<()> {
+        let mut lane = self.lane(lane)?;
+        lane.follow();
+        how(&mut lane.model, generation);
+        Ok(())
+    }
+
     fn lane(&self, lane: usize) -> anyhow::Result<MutexGuard<'_, Lane>> {
         self.lanes.get(lane).map(lock).context("no such lane")
     }
@@ -192,19 +251,45 @@ impl Lane {
             }
         };
         for entry in entries {
-            match &entry {
-                Entry::Opened(address) => self.opened = Some(address.clone()),
-                Entry::Submitted { id, .. } => {
-                    self.waiting.insert(*id, Instant::now());
-                }
-                Entry::Done { id, .. } | Entry::Failed { id, .. } => {
-                    self.waiting.remove(id);
-                }
-                Entry::Closed => self.is_closed = true,
-            }
+            self.note(&entry);
             let violations = self.model.handle(&entry);
             self.complain(violations);
+            if let Some(lock_moves) = &mut self.lock_moves
+                && lock_moves.took.is_none()
+                && self
+                    .model
+                    .has_changed_since(lock_moves.line, lock_moves.from)
+            {
+                lock_moves.took = Some(lock_moves.since.elapsed());
+            }
         }
+    }
+
+    fn note(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Opened {
+                generation,
+                address,
+            } => self.client(*generation).opened = Some(address.clone()),
+            Entry::Submitted { id, .. } => {
+                let client = self.client(id.generation());
+                client.waiting.insert(*id, Instant::now());
+            }
+            Entry::Done { id, .. } => self.end(*id).answered += 1,
+            Entry::Failed { id, .. } => drop(self.end(*id)),
+            Entry::Refused { id } => self.end(*id).refused += 1,
+            Entry::Closed { generation } => self.client(*generation).is_closed = true,
+        }
+    }
+
+    fn end(&mut self, id: OpId) -> &mut Client {
+        let client = self.client(id.generation());
+        client.waiting.remove(&id);
+        client
+    }
+
+    fn client(&mut self, generation: u32) -> &mut Client {
+        self.clients.entry(generation).or_default()
     }
 
     fn complain(&mut self, violations: Vec<Violation>) {

@@ -38,6 +38,9 @@ pub(crate) struct Task {
     /// How many operations are under way at a time.
     #[arg(long)]
     jobs: u32,
+    /// Change nothing for a while, again and again, so that others get the lock.
+    #[arg(long)]
+    in_turns: bool,
     /// Read everything once instead.
     #[arg(long)]
     read_back: bool,
@@ -59,12 +62,12 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
         match &task.nbd {
             Some(socket) => {
                 let device = nbd::Client::connect(socket).await?;
-                journal.note(&Entry::Opened(None))?;
+                opened(task, &journal, None)?;
                 drive(task, device, journal).await
             }
             None => {
-                let (device, address) = image::open(&task.image).await?;
-                journal.note(&Entry::Opened(Some(address)))?;
+                let (device, address) = image::open(&task.image, !task.read_back).await?;
+                opened(task, &journal, Some(address))?;
                 drive(task, device, journal).await
             }
         }
@@ -72,6 +75,13 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
     // What the runtime still holds is not worth waiting for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
+}
+
+fn opened(task: &Task, journal: &Journal, address: Option<String>) -> std::io::Result<()> {
+    journal.note(&Entry::Opened {
+        generation: task.generation,
+        address,
+    })
 }
 
 async fn drive<D: Device>(task: &Task, device: D, journal: Journal) -> anyhow::Result<()> {
@@ -95,6 +105,12 @@ async fn drive<D: Device>(task: &Task, device: D, journal: Journal) -> anyhow::R
             is_over.store(true, Ordering::Relaxed);
         });
         let mut seeds = fastrand::Rng::with_seed(task.seed ^ (u64::from(task.generation) << 32));
+        if task.in_turns {
+            let rng = seeds.fork();
+            let workload = Arc::clone(&workload);
+            // Ends with the runtime.
+            tokio::spawn(async move { workload.take_turns(rng).await });
+        }
         let jobs: Vec<_> = (0..task.jobs)
             .map(|_| {
                 let rng = seeds.fork();

@@ -1,26 +1,46 @@
 //! Bringing faults about, and undoing them.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use minicluster::{Cluster, Daemon};
+use anyhow::{Context, bail};
+use minicluster::Daemon;
 use serde_json::Value;
 
-use super::lane::{Lane, Stage};
+use super::lane::{self, Dead, Lane, Stage};
 use super::plan::{Fault, Harm, Target};
 use super::proxy::{Proxies, Rules};
+use super::spec::Pool;
 
 /// Everything that faults are done to.
 pub(super) struct Nemesis<'a> {
-    pub(super) stage: &'a Stage<'a>,
-    pub(super) proxies: &'a Proxies,
-    /// The pools with data, by their numbers in the plan.
-    pub(super) pools: &'a [&'a str],
+    stage: &'a Stage<'a>,
+    proxies: &'a Proxies,
     /// PGs with exceptions of ours.
-    pub(super) upmapped: Vec<String>,
+    upmapped: Vec<String>,
+    /// Killed clients, with the numbers of their lanes and places.
+    dead: Vec<(usize, usize, Dead)>,
+    /// The lanes and places of stopped clients.
+    stopped: Vec<(usize, usize)>,
+    /// How long it took others to get the locks of stopped clients.
+    pub(super) lock_moves: Vec<Duration>,
+    /// How many stopped clients were shut out.
+    pub(super) fenced: u64,
 }
 
 impl<'a> Nemesis<'a> {
+    pub(super) fn new(stage: &'a Stage<'a>, proxies: &'a Proxies) -> Self {
+        Self {
+            stage,
+            proxies,
+            upmapped: Vec::new(),
+            dead: Vec::new(),
+            stopped: Vec::new(),
+            lock_moves: Vec::new(),
+            fenced: 0,
+        }
+    }
+
     pub(super) fn inject(&mut self, fault: Fault, lanes: &mut [Lane]) -> anyhow::Result<()> {
         let cluster = self.stage.cluster;
         match fault {
@@ -40,12 +60,12 @@ impl<'a> Nemesis<'a> {
             Fault::Reweight { osd, percent } => self.weigh("reweight", osd, percent)?,
             Fault::Affinity { osd, percent } => self.weigh("primary-affinity", osd, percent)?,
             Fault::PgNum { pool, pgs } => {
-                let pool = self.pool(pool)?;
+                let pool = pool_name(pool)?;
                 self.ceph(&["osd", "pool", "set", pool, "pg_num", &pgs.to_string()])?;
             }
             Fault::Upmap { pool, draw } => self.upmap(pool, draw)?,
             Fault::Quota { pool } => {
-                let pool = self.pool(pool)?;
+                let pool = pool_name(pool)?;
                 self.ceph(&["osd", "pool", "set-quota", pool, "max_objects", "1"])?;
             }
             Fault::FullCluster => self.ceph(&["osd", "set-full-ratio", "0.001"])?,
@@ -62,8 +82,32 @@ impl<'a> Nemesis<'a> {
                 }
             }
             Fault::Partition => self.stage.network.set_up(false)?,
-            Fault::KillClient { lane } => self::lane(lanes, lane)?.kill()?,
-            Fault::PauseClient { lane, .. } => self::lane(lanes, lane)?.pause(true)?,
+            Fault::KillClient {
+                lane: group,
+                client,
+            } => {
+                for lane in of_group(lanes, group) {
+                    let (client, _) = lane.client(client)?;
+                    let dead = lane.kill(client, self.stage)?;
+                    self.dead.push((lane.number, client, dead));
+                }
+            }
+            Fault::PauseClient {
+                lane: group,
+                client,
+                ..
+            } => {
+                for lane in of_group(lanes, group) {
+                    let (client, worker) = lane.client(client)?;
+                    worker.pause(true)?;
+                    self.stopped.push((lane.number, client));
+                }
+            }
+            Fault::StopOwner { lane: group } => {
+                for lane in of_group(lanes, group) {
+                    self.stop_owner(lane)?;
+                }
+            }
         }
         Ok(())
     }
@@ -93,7 +137,7 @@ impl<'a> Nemesis<'a> {
                 }
             }
             Fault::Quota { pool } => {
-                let pool = self.pool(pool)?;
+                let pool = pool_name(pool)?;
                 self.ceph(&["osd", "pool", "set-quota", pool, "max_objects", "0"])?;
             }
             Fault::FullCluster => self.ceph(&["osd", "set-full-ratio", "0.95"])?,
@@ -114,19 +158,91 @@ impl<'a> Nemesis<'a> {
                 }
             }
             Fault::Partition => self.stage.network.set_up(true)?,
-            Fault::KillClient { lane } => {
-                let lane = self::lane(lanes, lane)?;
-                lane.shut_out(self.stage)?;
-                lane.start(self.stage)?;
+            Fault::KillClient { .. } => {
+                for (lane, client, dead) in std::mem::take(&mut self.dead) {
+                    let lane = lanes.get_mut(lane).context("no such lane")?;
+                    lane.shut_out(&dead, self.stage)?;
+                    lane.start(client, self.stage)?;
+                }
             }
-            Fault::PauseClient { lane, .. } => self::lane(lanes, lane)?.pause(false)?,
+            Fault::PauseClient { .. } | Fault::StopOwner { .. } => {
+                for (lane, client) in std::mem::take(&mut self.stopped) {
+                    let lane = lanes.get(lane).context("no such lane")?;
+                    if matches!(fault, Fault::StopOwner { .. }) {
+                        self.wait_for_move(lane)?;
+                    }
+                    let (_, worker) = lane.client(client)?;
+                    // Whoever is in its place, as long as it is stopped.
+                    if lane.is_shared()
+                        && lane::is_blocklisted(self.stage.cluster, &worker.address)?
+                    {
+                        self.wait_for_maps()?;
+                        self.stage.checker.fence(lane.number, worker.generation)?;
+                        self.fenced += 1;
+                    }
+                    worker.pause(false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_owner(&mut self, lane: &Lane) -> anyhow::Result<()> {
+        let deadline = Instant::now() + OWNER_LIMIT;
+        let (client, worker) = loop {
+            match lane.owner(self.stage)? {
+                Some(owner) => break owner,
+                // The lock is on its way from one to the other.
+                None if Instant::now() < deadline => thread::sleep(POLL),
+                None => bail!("nobody has the lock of {}", lane.name()),
+            }
+        };
+        worker.pause(true)?;
+        let checker = self.stage.checker;
+        checker.expect_move(lane.number, worker.generation)?;
+        self.stopped.push((lane.number, client));
+        Ok(())
+    }
+
+    /// Waits until others have the lock of a stopped client.
+    fn wait_for_move(&mut self, lane: &Lane) -> anyhow::Result<()> {
+        let deadline = Instant::now() + MOVE_LIMIT;
+        let checker = self.stage.checker;
+        while Instant::now() < deadline {
+            if let Some(took) = checker.moved(lane.number)? {
+                self.lock_moves.push(took);
+                return Ok(());
+            }
+            thread::sleep(POLL);
+        }
+        let what = format!("{MOVE_LIMIT:?} later nobody else had the lock of a stopped client");
+        checker.complain(lane.number, what)
+    }
+
+    /// Waits until every OSD has the map as it is now, and knows who is shut out.
+    fn wait_for_maps(&self) -> anyhow::Result<()> {
+        let Stage { cluster, .. } = self.stage;
+        let number = |map: &Value, name| map.get(name).and_then(Value::as_u64);
+        let epoch = number(&cluster.ceph_json(&["osd", "dump"])?, "epoch");
+        let deadline = Instant::now() + MAPS_LIMIT;
+        for osd in self.daemons(Target::Osds) {
+            loop {
+                let status = cluster.ceph_json(&["daemon", &osd.to_string(), "status"])?;
+                if number(&status, "newest_map") >= epoch {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    bail!("{osd} does not get the map {epoch:?}");
+                }
+                thread::sleep(POLL);
+            }
         }
         Ok(())
     }
 
     /// Moves the PGs of some objects from one of their OSDs to one that they do not have.
     fn upmap(&mut self, pool: usize, draw: u64) -> anyhow::Result<()> {
-        let pool = self.pool(pool)?;
+        let pool = pool_name(pool)?;
         let osds: Vec<u64> = self
             .stage
             .cluster
@@ -192,10 +308,11 @@ impl<'a> Nemesis<'a> {
     fn ceph(&self, args: &[&str]) -> anyhow::Result<()> {
         Ok(self.stage.cluster.ceph(args).map(drop)?)
     }
+}
 
-    fn pool(&self, pool: usize) -> anyhow::Result<&'a str> {
-        self.pools.get(pool).copied().context("no such pool")
-    }
+fn pool_name(number: usize) -> anyhow::Result<&'static str> {
+    let pool = Pool::ALL.get(number).context("no such pool")?;
+    Ok(pool.name())
 }
 
 /// In which order faults are undone: without monitors nothing else can be.
@@ -203,7 +320,7 @@ pub(super) fn turn(fault: &Fault) -> u32 {
     match fault {
         Fault::LoseQuorum { .. } | Fault::Kill(Daemon::Mon(_)) | Fault::Pause(Daemon::Mon(_)) => 0,
         Fault::Network(..) | Fault::Partition => 1,
-        Fault::KillClient { .. } | Fault::PauseClient { .. } => 3,
+        Fault::KillClient { .. } | Fault::PauseClient { .. } | Fault::StopOwner { .. } => 3,
         _ => 2,
     }
 }
@@ -240,26 +357,15 @@ fn rules(harm: Harm) -> Rules {
     }
 }
 
-fn lane(lanes: &mut [Lane], number: usize) -> anyhow::Result<&mut Lane> {
-    lanes.get_mut(number).context("no such lane")
-}
-
-/// The pools, and an image with data in each.
-pub(super) fn make_pools(cluster: &Cluster) -> anyhow::Result<()> {
-    let ceph = |line: &str| cluster.ceph(&line.split(' ').collect::<Vec<_>>());
-    for (pool, size, min_size) in [("three", "3", "2"), ("two", "2", "1")] {
-        cluster.create_pool(pool, 8)?;
-        ceph(&format!("osd pool set {pool} size {size}"))?;
-        ceph(&format!("osd pool set {pool} min_size {min_size}"))?;
-    }
-    ceph("osd erasure-code-profile set torture k=2 m=1 crush-failure-domain=osd")?;
-    ceph("osd pool create erasure 8 8 erasure torture")?;
-    ceph("osd pool set erasure allow_ec_overwrites true")?;
-    ceph("osd pool application enable erasure rbd")?;
-    ceph("osd set-require-min-compat-client luminous")?;
-    cluster.rados(&["-p", "erasure", "ls"])?;
-    Ok(())
+fn of_group(lanes: &mut [Lane], group: usize) -> impl Iterator<Item = &mut Lane> {
+    lanes.iter_mut().filter(move |lane| lane.group == group)
 }
 
 /// Objects whose PGs an upmap moves.
 const UPMAPS: u32 = 3;
+/// Locks change hands that fast.
+const OWNER_LIMIT: Duration = Duration::from_secs(20);
+/// How long after a client was let lie for longer than watches live, others may take to get its lock.
+const MOVE_LIMIT: Duration = Duration::from_secs(60);
+const MAPS_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);

@@ -1,45 +1,53 @@
 //! The end: everything is healed, everything is answered, and what the images hold is what they must
 //! hold, to us and to upstream.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 
 use anyhow::Context;
 use serde_json::Value;
 
 use super::lane::{Lane, Stage};
+use super::object_map;
 use super::stamp::{self, BLOCK, Seen};
 
-/// Ends the client and compares.
+/// Ends the clients and compares.
 pub(super) fn check(lane: &mut Lane, stage: &Stage<'_>) -> anyhow::Result<()> {
     lane.finish(stage)?;
     lane.read_back(stage)?;
     if let Some(difference) = compare(lane, stage)? {
         stage.checker.complain(lane.number, difference)?;
     }
-    let info = stage
-        .cluster
-        .rbd(&["info", &lane.spec(), "--format", "json"])?;
-    let info: Value = serde_json::from_str(&info)?;
+    if lane.spec.features.has_lock() {
+        for what in object_map::check(lane, stage)? {
+            stage.checker.complain(lane.number, what)?;
+        }
+    }
+    // An object map that was found wrong is a flag by now.
+    let info = info(lane, stage)?;
     let size = info.get("size").and_then(Value::as_u64);
     let flags = info.get("flags").and_then(Value::as_array).map(Vec::len);
     if size != Some(stage.blocks * BLOCK as u64) || flags != Some(0) {
-        stage
-            .checker
-            .complain(lane.number, format!("`rbd info` says {info}"))?;
+        let what = format!("`rbd info` says {info}");
+        stage.checker.complain(lane.number, what)?;
     }
     Ok(())
+}
+
+pub(super) fn info(lane: &Lane, stage: &Stage<'_>) -> anyhow::Result<Value> {
+    let info = ["info", &lane.name(), "--format", "json"];
+    Ok(serde_json::from_str(&stage.cluster.rbd(&info)?)?)
 }
 
 /// Holds what upstream exports against what we read last, which the model has checked.
 fn compare(lane: &Lane, stage: &Stage<'_>) -> anyhow::Result<Option<String>> {
     let path = stage.dir.join(format!("{}.export", lane.number));
     // Of an earlier run.
-    let _ = std::fs::remove_file(&path);
+    let _ = fs::remove_file(&path);
     let shown = path.to_str().context("a path that is no text")?;
     stage
         .cluster
-        .rbd(&["export", "--no-progress", &lane.spec(), shown])?;
+        .rbd(&["export", "--no-progress", &lane.name(), shown])?;
     let number = u32::try_from(lane.number)?;
     let mut file = File::open(&path)?;
     let mut block = vec![0; BLOCK];
@@ -63,6 +71,6 @@ fn compare(lane: &Lane, stage: &Stage<'_>) -> anyhow::Result<Option<String>> {
     if file.read(&mut block)? != 0 {
         return Ok(Some("`rbd export` gave more than the image".to_owned()));
     }
-    std::fs::remove_file(&path)?;
+    fs::remove_file(&path)?;
     Ok(None)
 }

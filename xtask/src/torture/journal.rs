@@ -1,8 +1,8 @@
-//! What a client notes of its operations: a line before each is submitted and a line after each is
-//! answered, written to a file at once, so that it is there whatever becomes of the client.
+//! What the clients of an image note of their operations: a line before each is submitted and a line
+//! after each is answered, written to a file at once, so that it is there whatever becomes of the client.
 //!
-//! The order of the lines is all that is known of time: an operation whose answer was noted before
-//! another's submission was over before that other began.
+//! All clients of an image append to one file. The order of the lines is all that is known of time: an
+//! operation whose answer was noted before another's submission was over before that other began.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -29,7 +29,10 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     /// The image is open; the address by which the cluster knows the client, if the client knows it.
-    Opened(Option<String>),
+    Opened {
+        generation: u32,
+        address: Option<String>,
+    },
     Submitted {
         id: OpId,
         kind: Kind,
@@ -45,20 +48,30 @@ pub(super) enum Entry {
         id: OpId,
         error: String,
     },
-    /// Everything submitted was answered and the image is closed.
-    Closed,
+    /// Failed because the cluster takes nothing more from this client.
+    Refused {
+        id: OpId,
+    },
+    /// Everything this client submitted was answered and the image is closed.
+    Closed {
+        generation: u32,
+    },
 }
 
 impl Entry {
-    pub(super) fn to_line(&self) -> String {
+    /// In words, without the ends of the line.
+    fn to_words(&self) -> String {
         match self {
-            Self::Opened(address) => format!("opened {}\n", address.as_deref().unwrap_or("-")),
+            Self::Opened {
+                generation,
+                address,
+            } => format!("opened {generation} {}", address.as_deref().unwrap_or("-")),
             Self::Submitted {
                 id,
                 kind,
                 first,
                 count,
-            } => format!("submitted {} {kind:?} {first} {count}\n", id.0),
+            } => format!("submitted {} {kind:?} {first} {count}", id.0),
             Self::Done { id, seen } => {
                 let mut line = format!("done {}", id.0);
                 for block in seen {
@@ -68,17 +81,17 @@ impl Entry {
                         Seen::Damaged => line.push_str(" !"),
                     }
                 }
-                line.push('\n');
                 line
             }
             Self::Failed { id, error } => {
-                format!("failed {} {}\n", id.0, error.replace('\n', " "))
+                format!("failed {} {}", id.0, error.replace('\n', " "))
             }
-            Self::Closed => "closed\n".to_owned(),
+            Self::Refused { id } => format!("refused {}", id.0),
+            Self::Closed { generation } => format!("closed {generation}"),
         }
     }
 
-    pub(super) fn from_line(line: &str) -> anyhow::Result<Self> {
+    fn from_words(line: &str) -> anyhow::Result<Self> {
         let context = || format!("a journal has the line {line:?}");
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let mut words = rest.split(' ');
@@ -87,7 +100,14 @@ impl Entry {
             word.parse().with_context(context)
         };
         Ok(match word {
-            "opened" => Self::Opened((rest != "-").then(|| rest.to_owned())),
+            "opened" => {
+                let generation = u32::try_from(number()?)?;
+                let address = rest.split_once(' ').with_context(context)?.1;
+                Self::Opened {
+                    generation,
+                    address: (address != "-").then(|| address.to_owned()),
+                }
+            }
             "submitted" => {
                 let id = OpId(number()?);
                 let mut words = rest.split(' ').skip(1);
@@ -129,7 +149,12 @@ impl Entry {
                     .map_or("", |(_, error)| error)
                     .to_owned(),
             },
-            "closed" => Self::Closed,
+            "refused" => Self::Refused {
+                id: OpId(number()?),
+            },
+            "closed" => Self::Closed {
+                generation: u32::try_from(number()?)?,
+            },
             _ => bail!("{}", context()),
         })
     }
@@ -146,8 +171,11 @@ impl Journal {
 
     /// When this returns, the line has survived this process.
     pub(super) fn note(&self, entry: &Entry) -> io::Result<()> {
+        // Whoever is killed within a line has it cut where a page ends: the line of another client that
+        // comes next is not to be taken for its rest.
+        let line = format!("\n{}{END}\n", entry.to_words());
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(entry.to_line().as_bytes())
+        file.write_all(line.as_bytes())
     }
 }
 
@@ -179,9 +207,13 @@ impl Tail {
         let rest = self.partial.split_off(end + 1);
         let whole = std::mem::replace(&mut self.partial, rest);
         let text = std::str::from_utf8(&whole)?;
-        text.lines().map(Entry::from_line).collect()
+        let whole = text.lines().filter_map(|line| line.strip_suffix(END));
+        whole.map(Entry::from_words).collect()
     }
 }
+
+/// How a line ends that is whole.
+const END: &str = " .";
 
 #[cfg(test)]
 mod tests {
@@ -195,8 +227,14 @@ mod tests {
         let journal = Journal::create(&path).unwrap();
         let id = OpId::new(1, 5);
         let entries = [
-            Entry::Opened(None),
-            Entry::Opened(Some("127.0.0.1:0/77".into())),
+            Entry::Opened {
+                generation: 1,
+                address: None,
+            },
+            Entry::Opened {
+                generation: 2,
+                address: Some("127.0.0.1:0/77".into()),
+            },
             Entry::Submitted {
                 id,
                 kind: Kind::Discard,
@@ -212,18 +250,32 @@ mod tests {
                 id,
                 error: "no such pool".into(),
             },
-            Entry::Closed,
+            Entry::Refused { id },
+            Entry::Closed { generation: 2 },
         ];
         assert_eq!(tail.read().unwrap(), []);
         for entry in &entries {
             journal.note(entry).unwrap();
         }
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"submitted 12").unwrap();
+        file.write_all(b"\nsubmitted 12").unwrap();
         assert_eq!(tail.read().unwrap(), entries);
         assert_eq!(tail.read().unwrap(), []);
-        file.write_all(b" Read 3 1\n").unwrap();
+        file.write_all(b" Read 3 1 .\n").unwrap();
         assert_eq!(tail.read().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_not_joined_with_the_next_clients() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let mut tail = Tail::open(&path).unwrap();
+        let mut killed = OpenOptions::new().append(true).open(&path).unwrap();
+        killed.write_all(b"\ndone 7 0 0 1").unwrap();
+        let other = Journal::create(&path).unwrap();
+        let entry = Entry::Closed { generation: 2 };
+        other.note(&entry).unwrap();
+        assert_eq!(tail.read().unwrap(), [entry]);
     }
 
     #[test]
@@ -233,9 +285,11 @@ mod tests {
             "done x",
             "submitted 1 Think 0 1",
             "submitted 1 Read 0",
+            "opened 1",
+            "closed",
             "over",
         ] {
-            assert!(Entry::from_line(line).is_err(), "{line:?}");
+            assert!(Entry::from_words(line).is_err(), "{line:?}");
         }
     }
 }

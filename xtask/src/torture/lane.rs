@@ -1,19 +1,19 @@
-//! A lane: an image and the client that works on it, one generation after the other.
+//! A lane: an image and the clients that work on it, each one generation after the other.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use minicluster::Cluster;
-use rustix::process::{Pid, Signal, kill_process};
+use minicluster::{Cluster, Release};
 use serde_json::Value;
 
-use super::ClientKind;
 use super::checker::Checker;
 use super::network::Network;
+use super::spec::{ClientKind, LaneSpec};
+use super::worker::{Job, Worker};
 
 /// What all lanes have in common.
 pub(super) struct Stage<'a> {
@@ -23,7 +23,6 @@ pub(super) struct Stage<'a> {
     pub(super) dir: PathBuf,
     /// This program, where nobody builds a new one meanwhile.
     pub(super) program: PathBuf,
-    pub(super) kind: ClientKind,
     pub(super) seed: u64,
     pub(super) blocks: u64,
     pub(super) jobs: u32,
@@ -32,167 +31,191 @@ pub(super) struct Stage<'a> {
 /// See the module.
 pub(super) struct Lane {
     pub(super) number: usize,
-    /// `POOL/IMAGE`.
+    /// Lanes of one group suffer the same, at the same moment.
+    pub(super) group: usize,
+    /// Where the image's header is.
     pub(super) pool: String,
     pub(super) image: String,
-    /// Options of the client's configuration.
+    pub(super) spec: LaneSpec,
+    /// Options of the clients' configuration.
     pub(super) options: Vec<(String, String)>,
-    generation: u32,
-    worker: Option<Child>,
-    /// Speaks to the cluster in the worker's stead.
-    server: Option<Child>,
-    address: Option<String>,
-    /// The addresses of clients that were shut out.
-    past: Vec<String>,
-    epoch: u64,
-    pub(super) is_paused: bool,
+    /// What clients have to know before they do anything.
+    pub(super) epoch: u64,
+    /// Whether a client did not end in good order.
+    pub(super) has_crashed: bool,
+    last_generation: u32,
+    workers: Vec<Option<Worker>>,
+    /// The addresses of clients that there were.
+    past: BTreeSet<String>,
 }
 
 impl Lane {
-    pub(super) fn new(
-        number: usize,
-        pool: &str,
-        image: &str,
-        options: Vec<(String, String)>,
-    ) -> Self {
+    pub(super) fn new(number: usize, group: usize, spec: LaneSpec, is_secure: bool) -> Self {
+        let mode = if is_secure { "secure" } else { "crc" };
+        let options = [("ms_client_mode", mode), ("ms_mon_client_mode", mode)];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self {
             number,
-            pool: pool.to_owned(),
-            image: image.to_owned(),
-            options,
-            generation: 0,
-            worker: None,
-            server: None,
-            address: None,
-            past: Vec::new(),
+            group,
+            pool: spec.pool.header_pool().to_owned(),
+            image: format!("torture{number}"),
+            options: options.into(),
             epoch: 0,
-            is_paused: false,
+            has_crashed: false,
+            last_generation: 0,
+            workers: spec.clients.iter().map(|_| None).collect(),
+            past: BTreeSet::new(),
+            spec,
         }
     }
 
-    pub(super) fn spec(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}/{}", self.pool, self.image)
     }
 
-    /// Starts the next client and waits until it has the image open.
-    pub(super) fn start(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
-        self.generation += 1;
-        let socket = match stage.kind {
-            ClientKind::Orbd => None,
-            ClientKind::Librbd => Some(self.start_server(stage)?),
-        };
-        let mut command = self.command(stage, self.generation)?;
-        if let Some(socket) = &socket {
-            command.arg("--nbd").arg(socket);
+    /// Whether several clients work on the image.
+    pub(super) fn is_shared(&self) -> bool {
+        self.spec.clients.len() > 1
+    }
+
+    pub(super) fn create(&self, stage: &Stage<'_>, size: &str) -> anyhow::Result<()> {
+        let name = self.name();
+        let mut args = vec!["create", "--size", size, "--object-size", "1M"];
+        args.extend(["--image-feature", self.spec.features.names()]);
+        if let Some(pool) = self.spec.pool.data_pool() {
+            args.extend(["--data-pool", pool]);
         }
-        let journal = self.journal(stage, self.generation);
-        stage.checker.begin(self.number, &journal)?;
-        self.worker = Some(command.spawn().context("the client")?);
-        let deadline = Instant::now() + OPEN_LIMIT;
-        let address = loop {
-            if let Some(address) = stage.checker.opened(self.number)? {
-                break address;
-            }
-            if let Some(status) = self.ended()? {
-                bail!(
-                    "the client of {} ended: {status}\n{}",
-                    self.spec(),
-                    self.log(stage)
-                );
-            }
-            if Instant::now() > deadline {
-                bail!(
-                    "the client of {} did not open it within {OPEN_LIMIT:?}",
-                    self.spec()
-                );
-            }
-            thread::sleep(POLL);
-        };
-        self.address = match address {
-            Some(address) => Some(address),
-            None => Some(self.watcher(stage)?),
-        };
+        args.push(&name);
+        stage.cluster.rbd(&args)?;
         Ok(())
     }
 
-    /// Reads the whole image once.
+    pub(super) fn start_all(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
+        (0..self.workers.len()).try_for_each(|client| self.start(client, stage))
+    }
+
+    /// Starts the next generation of a client and waits until it has the image open.
+    pub(super) fn start(&mut self, client: usize, stage: &Stage<'_>) -> anyhow::Result<()> {
+        let kind = *self.spec.clients.get(client).context("no such client")?;
+        let generation = self.next_generation();
+        let worker = Worker::start(self, stage, kind, generation, Job::Load)?;
+        self.past.insert(worker.address.clone());
+        *self.slot(client)? = Some(worker);
+        Ok(())
+    }
+
+    /// Reads the whole image once, with our library.
     pub(super) fn read_back(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
-        self.generation += 1;
-        let mut command = self.command(stage, self.generation)?;
-        command.arg("--read-back");
-        let journal = self.journal(stage, self.generation);
-        stage.checker.begin(self.number, &journal)?;
-        self.worker = Some(command.spawn().context("the client")?);
-        self.wait_for_end(stage)
+        let generation = self.next_generation();
+        let kind = ClientKind::Orbd;
+        let worker = Worker::start(self, stage, kind, generation, Job::ReadBack)?;
+        self.finish_one(worker, stage)
     }
 
-    /// Kills the client.
-    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
-        for mut child in self.server.take().into_iter().chain(self.worker.take()) {
-            child.kill()?;
-            child.wait()?;
-        }
-        self.is_paused = false;
-        Ok(())
+    /// The clients that run, each with the number of its place.
+    pub(super) fn clients(&self) -> impl Iterator<Item = (usize, &Worker)> {
+        let workers = self.workers.iter().enumerate();
+        workers.filter_map(|(client, worker)| Some((client, worker.as_ref()?)))
     }
 
-    /// Sees to it that nothing more of a killed client gets through, as whoever takes its lock would.
-    pub(super) fn shut_out(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
-        let address = self.address.take().context("a client without an address")?;
-        let word = if stage.cluster.release() == minicluster::Release::Nautilus {
-            "blacklist"
-        } else {
-            "blocklist"
+    /// The client in a place; places are counted round and round.
+    pub(super) fn client(&self, draw: usize) -> anyhow::Result<(usize, &Worker)> {
+        let client = draw % self.workers.len();
+        let worker = self.workers.get(client).and_then(Option::as_ref);
+        Ok((client, worker.context("no such client")?))
+    }
+
+    /// The client that has the image's lock.
+    pub(super) fn owner(&self, stage: &Stage<'_>) -> anyhow::Result<Option<(usize, &Worker)>> {
+        let list = ["lock", "ls", &self.name(), "--format", "json"];
+        let lockers: Value = serde_json::from_str(&stage.cluster.rbd(&list)?)?;
+        // Nautilus has an object with one key for each, the others an array.
+        let lockers: Vec<&Value> = match &lockers {
+            Value::Array(lockers) => lockers.iter().collect(),
+            Value::Object(lockers) => lockers.values().collect(),
+            _ => Vec::new(),
         };
-        stage.cluster.ceph(&["osd", word, "add", &address])?;
-        self.past.push(address);
+        let addresses: Vec<&str> = lockers
+            .into_iter()
+            .filter_map(|locker| locker.get("address")?.as_str())
+            .collect();
+        let mut clients = self.clients();
+        Ok(clients.find(|(_, worker)| addresses.contains(&worker.address.as_str())))
+    }
+
+    /// Kills a client.
+    pub(super) fn kill(&mut self, client: usize, stage: &Stage<'_>) -> anyhow::Result<Dead> {
+        let worker = self.slot(client)?.take().context("no such client")?;
+        let dead = Dead {
+            generation: worker.generation,
+            address: worker.address.clone(),
+        };
+        drop(worker);
+        self.has_crashed = true;
+        if self.spec.features.has_lock() {
+            stage.checker.kill(self.number, dead.generation)?;
+        }
+        Ok(dead)
+    }
+
+    /// Sees to it that nothing more of a killed client gets through, if nobody else does: where there
+    /// is a lock, it is the next one's task who takes it.
+    pub(super) fn shut_out(&mut self, dead: &Dead, stage: &Stage<'_>) -> anyhow::Result<()> {
+        if self.spec.features.has_lock() {
+            return Ok(());
+        }
+        let word = blocklist(stage.cluster);
+        stage.cluster.ceph(&["osd", word, "add", &dead.address])?;
         let map = stage.cluster.ceph_json(&["osd", "dump"])?;
         self.epoch = map
             .get("epoch")
             .and_then(Value::as_u64)
             .context("no epoch")?;
-        stage.checker.crash(self.number)
+        stage.checker.shut_out(self.number, dead.generation)
     }
 
-    /// `SIGSTOP` or `SIGCONT` for what speaks to the cluster.
-    pub(super) fn pause(&mut self, is_paused: bool) -> anyhow::Result<()> {
-        let child = self.server.as_ref().or(self.worker.as_ref());
-        let child = child.context("no client")?;
-        let signal = if is_paused {
-            Signal::STOP
-        } else {
-            Signal::CONT
-        };
-        kill_process(Pid::from_child(child), signal)?;
-        self.is_paused = is_paused;
-        Ok(())
-    }
-
-    /// Lets the client finish what it has begun, and waits for its end.
-    pub(super) fn finish(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
-        self.wait_for_end(stage)?;
-        if let Some(mut server) = self.server.take() {
-            kill_process(Pid::from_child(&server), Signal::TERM)?;
-            let deadline = Instant::now() + END_LIMIT;
-            while server.try_wait()?.is_none() {
-                if Instant::now() > deadline {
-                    server.kill()?;
-                    bail!("the server of {} did not end", self.spec());
+    /// Replaces clients that were shut out by others and have noticed. Everything else that ends clients
+    /// is a violation. Returns whether any was replaced.
+    pub(super) fn replace_fenced(&mut self, stage: &Stage<'_>) -> anyhow::Result<bool> {
+        let mut is_replaced = false;
+        for client in 0..self.workers.len() {
+            let number = self.number;
+            let Some(worker) = self.slot(client)? else {
+                continue;
+            };
+            let ended = worker.ended()?;
+            let (generation, address) = (worker.generation, worker.address.clone());
+            if let Some(status) = ended {
+                let what = format!("the client ended: {status}\n{}", self.log(stage));
+                stage.checker.complain(number, what)?;
+                return Ok(false);
+            }
+            if stage.checker.refused(number, generation)? < REFUSALS {
+                continue;
+            }
+            if !stage.checker.is_fenced(number, generation)? {
+                if !is_blocklisted(stage.cluster, &address)? {
+                    let what = format!("{address} was refused but is not on the blocklist");
+                    stage.checker.complain(number, what)?;
+                    return Ok(false);
                 }
-                thread::sleep(POLL);
+                stage.checker.fence(number, generation)?;
+            }
+            self.kill(client, stage)?;
+            self.start(client, stage)?;
+            is_replaced = true;
+        }
+        Ok(is_replaced)
+    }
+
+    /// Lets the clients finish what they have begun, and waits for their end.
+    pub(super) fn finish(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
+        for client in 0..self.workers.len() {
+            if let Some(worker) = self.slot(client)?.take() {
+                self.finish_one(worker, stage)?;
             }
         }
         Ok(())
-    }
-
-    /// How the client ended, if it has.
-    pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        for child in self.server.iter_mut().chain(&mut self.worker) {
-            if let Some(status) = child.try_wait()? {
-                return Ok(Some(status));
-            }
-        }
-        Ok(None)
     }
 
     /// What the clients of this lane had to say.
@@ -203,152 +226,83 @@ impl Lane {
         lines.get(skipped..).unwrap_or_default().join("\n")
     }
 
-    fn wait_for_end(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
-        let Some(mut worker) = self.worker.take() else {
-            bail!("no client of {}", self.spec());
-        };
-        drop(worker.stdin.take());
-        let deadline = Instant::now() + END_LIMIT;
-        let status = loop {
-            if let Some(status) = worker.try_wait()? {
-                break status;
+    /// The address, as the cluster knows it, of who has opened the image last.
+    pub(super) fn new_watcher(&self, stage: &Stage<'_>) -> anyhow::Result<String> {
+        let deadline = Instant::now() + WATCH_LIMIT;
+        loop {
+            let status = ["status", &self.name(), "--format", "json"];
+            let status: Value = serde_json::from_str(&stage.cluster.rbd(&status)?)?;
+            let watchers = status.get("watchers").and_then(Value::as_array);
+            let addresses = watchers
+                .into_iter()
+                .flatten()
+                .filter_map(|w| w.get("address")?.as_str());
+            let mut new = addresses.filter(|address| !self.past.contains(*address));
+            if let Some(address) = new.next() {
+                return Ok(address.to_owned());
             }
             if Instant::now() > deadline {
-                worker.kill()?;
-                worker.wait()?;
-                let waiting = stage.checker.describe_waiting(self.number)?;
-                let what =
-                    format!("the client did not end within {END_LIMIT:?}; it waits for {waiting}");
-                stage.checker.complain(self.number, what)?;
-                return self.shut_out(stage);
-            }
-            thread::sleep(POLL);
-        };
-        let is_closed = stage.checker.end(self.number)?;
-        if !status.success() || !is_closed {
-            let what = format!("the client ended: {status}\n{}", self.log(stage));
-            stage.checker.complain(self.number, what)?;
-        }
-        Ok(())
-    }
-
-    fn command(&self, stage: &Stage<'_>, generation: u32) -> anyhow::Result<Command> {
-        let mut command = self.in_network(stage)?;
-        command
-            .arg(&stage.program)
-            .arg("torture-client")
-            .arg("--journal")
-            .arg(self.journal(stage, generation))
-            .arg("--conf")
-            .arg(stage.cluster.conf_path())
-            .args(["--pool", &self.pool, "--image", &self.image])
-            .args(["--lane", &self.number.to_string()])
-            .args(["--generation", &generation.to_string()])
-            .args(["--seed", &stage.seed.to_string()])
-            .args(["--blocks", &stage.blocks.to_string()])
-            .args(["--jobs", &stage.jobs.to_string()])
-            .args(["--epoch", &self.epoch.to_string()])
-            .stdin(Stdio::piped());
-        for (name, value) in &self.options {
-            command.arg("--option").arg(format!("{name}={value}"));
-        }
-        Ok(command)
-    }
-
-    /// Serves the image by librbd over a socket.
-    fn start_server(&mut self, stage: &Stage<'_>) -> anyhow::Result<PathBuf> {
-        let conf = stage.dir.join(format!("{}.conf", self.number));
-        let mut text = fs::read_to_string(stage.cluster.conf_path())?;
-        text.push_str("\n[client]\n");
-        for (name, value) in &self.options {
-            text.push_str(&format!("{name} = {value}\n"));
-        }
-        fs::write(&conf, text)?;
-        let socket = stage.dir.join(format!("{}.sock", self.number));
-        // Left by one that was killed.
-        let _ = fs::remove_file(&socket);
-        let mut command = self.in_network(stage)?;
-        let Self { pool, image, .. } = self;
-        command
-            .args([
-                "qemu-nbd",
-                "--image-opts",
-                "--cache=none",
-                "--discard=unmap",
-            ])
-            .args(["--shared=1", "--persistent", "--socket"])
-            .arg(&socket)
-            .arg(format!(
-                "driver=raw,file.driver=rbd,file.pool={pool},file.image={image},file.conf={},\
-                 file.user=admin",
-                conf.display()
-            ))
-            .stdin(Stdio::null());
-        let mut server = command.spawn().context("qemu-nbd")?;
-        let deadline = Instant::now() + OPEN_LIMIT;
-        while !socket.exists() {
-            if let Some(status) = server.try_wait()? {
-                bail!("qemu-nbd ended: {status}\n{}", self.log(stage));
-            }
-            if Instant::now() > deadline {
-                server.kill()?;
-                bail!("qemu-nbd does not open {}", self.spec());
+                bail!("nobody new watches {}", self.name());
             }
             thread::sleep(POLL);
         }
-        self.server = Some(server);
-        Ok(socket)
     }
 
-    /// A command in the clients' network, to which more is added, that dies with this thread.
-    fn in_network(&self, stage: &Stage<'_>) -> anyhow::Result<Command> {
-        let mut options = File::options();
-        let log = options
-            .create(true)
-            .append(true)
-            .open(self.log_path(stage))?;
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL"])
-            .args(stage.network.prefix())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        Ok(command)
+    pub(super) fn journal(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}.journal", self.number))
     }
 
-    /// The address of whoever has the image open, as the cluster knows it.
-    fn watcher(&self, stage: &Stage<'_>) -> anyhow::Result<String> {
-        let status = stage
-            .cluster
-            .rbd(&["status", &self.spec(), "--format", "json"])?;
-        let status: Value = serde_json::from_str(&status)?;
-        let watchers = status.get("watchers").and_then(Value::as_array);
-        let mut addresses = watchers
-            .into_iter()
-            .flatten()
-            .filter_map(|w| w.get("address")?.as_str());
-        let live = addresses.find(|address| self.past.iter().all(|past| past != address));
-        Ok(live.context("nobody watches")?.to_owned())
-    }
-
-    fn journal(&self, stage: &Stage<'_>, generation: u32) -> PathBuf {
-        let name = format!("{}-{generation}.journal", self.number);
-        stage.dir.join(name)
-    }
-
-    fn log_path(&self, stage: &Stage<'_>) -> PathBuf {
+    pub(super) fn log_path(&self, stage: &Stage<'_>) -> PathBuf {
         stage.dir.join(format!("{}.log", self.number))
     }
-}
 
-impl Drop for Lane {
-    fn drop(&mut self) {
-        // Already ended is as good.
-        let _ = self.kill();
+    fn finish_one(&mut self, worker: Worker, stage: &Stage<'_>) -> anyhow::Result<()> {
+        let generation = worker.generation;
+        let dead = Dead {
+            generation,
+            address: worker.address.clone(),
+        };
+        if worker.finish(self, stage)? {
+            return Ok(());
+        }
+        let waiting = stage.checker.describe_waiting(self.number, generation)?;
+        let what = format!("the client did not end; it waits for {waiting}");
+        stage.checker.complain(self.number, what)?;
+        self.shut_out(&dead, stage)
+    }
+
+    fn next_generation(&mut self) -> u32 {
+        self.last_generation += 1;
+        self.last_generation
+    }
+
+    fn slot(&mut self, client: usize) -> anyhow::Result<&mut Option<Worker>> {
+        self.workers.get_mut(client).context("no such client")
     }
 }
 
-/// Opening includes finding monitors that may just have come back.
-const OPEN_LIMIT: Duration = Duration::from_secs(120);
-const END_LIMIT: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(20);
+/// A client that was killed.
+pub(super) struct Dead {
+    generation: u32,
+    address: String,
+}
+
+/// Whether the cluster takes nothing from this client.
+pub(super) fn is_blocklisted(cluster: &Cluster, address: &str) -> anyhow::Result<bool> {
+    let list = cluster.ceph(&["osd", blocklist(cluster), "ls"])?;
+    let mut words = list.split_whitespace();
+    Ok(words.any(|word| word == address))
+}
+
+fn blocklist(cluster: &Cluster) -> &'static str {
+    if cluster.release() == Release::Nautilus {
+        "blacklist"
+    } else {
+        "blocklist"
+    }
+}
+
+/// A client that is refused so often has noticed.
+const REFUSALS: u64 = 3;
+const WATCH_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);

@@ -53,13 +53,20 @@ pub(super) enum Fault {
     Network(Harm, Target),
     /// The whole network of the clients cut off.
     Partition,
+    /// Clients and lanes are counted round and round.
     KillClient {
         lane: usize,
+        client: usize,
     },
     /// Shorter or longer than watches live.
     PauseClient {
         lane: usize,
+        client: usize,
         is_long: bool,
+    },
+    /// The one that has the lock stopped, longer than its watch lives, while others want the lock.
+    StopOwner {
+        lane: usize,
     },
 }
 
@@ -104,12 +111,14 @@ pub(super) struct Round {
 }
 
 /// What there is to do something to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub(super) osds: u32,
     pub(super) mons: u8,
     pub(super) pools: usize,
     pub(super) lanes: usize,
+    /// The lanes where several clients hand a lock to and fro.
+    pub(super) contended: Vec<usize>,
     /// How long an OSD keeps the watch of a client that says nothing.
     pub(super) watch_timeout: Duration,
 }
@@ -137,6 +146,9 @@ impl Plan {
                 break kind;
             }
             self.deck = (0..KINDS).collect();
+            if self.scene.contended.is_empty() {
+                self.deck.retain(|kind| *kind != OWNER_STOPS);
+            }
             self.rng.shuffle(&mut self.deck);
         };
         let Self { rng, scene, .. } = self;
@@ -144,6 +156,7 @@ impl Plan {
         let mon = rng.u8(..scene.mons);
         let pool = rng.usize(..scene.pools);
         let lane = rng.usize(..scene.lanes);
+        let client = rng.usize(..MOST_CLIENTS);
         let target = match rng.u32(..6) {
             0 => Target::One(Daemon::Mon(mon)),
             1 => Target::Mons,
@@ -221,14 +234,14 @@ impl Plan {
                 Fault::Network(harm, target)
             }
             26 => Fault::Partition,
-            27 | CLIENT_DIES_STALLED => Fault::KillClient { lane },
-            29 => Fault::PauseClient {
-                lane,
-                is_long: false,
+            27 | CLIENT_DIES_STALLED => Fault::KillClient { lane, client },
+            OWNER_STOPS => Fault::StopOwner {
+                lane: rng.choice(scene.contended.iter().copied()).unwrap_or(lane),
             },
             _ => Fault::PauseClient {
                 lane,
-                is_long: true,
+                client,
+                is_long: kind == 30,
             },
         }
     }
@@ -254,13 +267,14 @@ impl Iterator for Plan {
         // In half of the cases a client dies with much on the way.
         if self.stalls_before_death() {
             let lane = self.rng.usize(..self.scene.lanes);
+            let client = self.rng.usize(..MOST_CLIENTS);
             let harm = Harm::Stall {
                 to_daemon: self.rng.bool(),
                 to_client: true,
                 then_reset: self.rng.bool(),
             };
             faults.push(Fault::Network(harm, Target::Osds));
-            faults.push(Fault::KillClient { lane });
+            faults.push(Fault::KillClient { lane, client });
         }
         while faults.len() < count {
             let fault = self.fault();
@@ -271,7 +285,9 @@ impl Iterator for Plan {
         let mut lasts = Duration::from_millis(self.rng.u64(500..6000));
         for fault in &faults {
             lasts = match fault {
-                Fault::PauseClient { is_long: true, .. } => self.scene.watch_timeout + WATCH_MARGIN,
+                Fault::PauseClient { is_long: true, .. } | Fault::StopOwner { .. } => {
+                    self.scene.watch_timeout + WATCH_MARGIN
+                }
                 // Reported to the monitors first, and only then in the map.
                 Fault::Quota { .. } | Fault::FullCluster => lasts.max(FULL_SHOWS),
                 _ => lasts,
@@ -310,13 +326,24 @@ impl Fault {
             Self::KillClient { .. } => "client killed",
             Self::PauseClient { is_long: false, .. } => "client stopped",
             Self::PauseClient { is_long: true, .. } => "client stopped, watch lost",
+            Self::StopOwner { .. } => "lock owner stopped",
         }
     }
 
     /// Whether both can be there at once and each be undone for itself.
     fn goes_with(self, other: Self) -> bool {
         let is_network = |fault| matches!(fault, Self::Network(..) | Self::Partition);
-        let client = |fault| matches!(fault, Self::KillClient { .. } | Self::PauseClient { .. });
+        let client = |fault| {
+            matches!(
+                fault,
+                Self::KillClient { .. } | Self::PauseClient { .. } | Self::StopOwner { .. }
+            )
+        };
+        // What becomes of an owner is not to be the work of anything but its having been stopped.
+        let is_owner = |fault| matches!(fault, Self::StopOwner { .. });
+        if is_owner(self) || is_owner(other) {
+            return (if is_owner(self) { other } else { self }).moves_data();
+        }
         // Commands to the cluster need monitors, and daemons that are started are waited for.
         let is_monitors = |fault| {
             matches!(
@@ -341,6 +368,20 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether PGs get other OSDs, and nothing else happens.
+    fn moves_data(self) -> bool {
+        matches!(
+            self,
+            Self::Out { .. }
+                | Self::Reweight { .. }
+                | Self::Affinity { .. }
+                | Self::PgNum { .. }
+                | Self::Upmap { .. }
+        )
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind())?;
@@ -356,9 +397,10 @@ impl fmt::Display for Fault {
             Self::PgNum { pool, pgs } => write!(f, ": pool {pool} to {pgs}"),
             Self::Upmap { pool, .. } | Self::Quota { pool } => write!(f, ": pool {pool}"),
             Self::Network(harm, target) => write!(f, ": {harm:?} of {target:?}"),
-            Self::KillClient { lane } | Self::PauseClient { lane, .. } => {
-                write!(f, ": client {lane}")
+            Self::KillClient { lane, client } | Self::PauseClient { lane, client, .. } => {
+                write!(f, ": client {lane}.{client}")
             }
+            Self::StopOwner { lane } => write!(f, ": lane {lane}"),
             Self::FullCluster | Self::PauseCluster | Self::Partition => Ok(()),
         }
     }
@@ -376,8 +418,11 @@ impl fmt::Display for Round {
     }
 }
 
-const KINDS: usize = 31;
+const KINDS: usize = 32;
 const CLIENT_DIES_STALLED: usize = 28;
+const OWNER_STOPS: usize = 31;
+/// Any number that is a multiple of how many clients an image can have.
+const MOST_CLIENTS: usize = 6;
 const WATCH_MARGIN: Duration = Duration::from_secs(4);
 const FULL_SHOWS: Duration = Duration::from_secs(5);
 
@@ -385,36 +430,60 @@ const FULL_SHOWS: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
 
-    const SCENE: Scene = Scene {
-        osds: 4,
-        mons: 3,
-        pools: 3,
-        lanes: 3,
-        watch_timeout: Duration::from_secs(10),
-    };
+    fn scene() -> Scene {
+        Scene {
+            osds: 4,
+            mons: 3,
+            pools: 3,
+            lanes: 3,
+            contended: vec![1, 2],
+            watch_timeout: Duration::from_secs(10),
+        }
+    }
 
     #[test]
     fn a_seed_always_gives_the_same_plan() {
-        let plan = |seed| Plan::new(seed, SCENE).take(200).collect::<Vec<_>>();
+        let plan = |seed| Plan::new(seed, scene()).take(200).collect::<Vec<_>>();
         assert_eq!(plan(7), plan(7));
         assert_ne!(plan(7), plan(8));
     }
 
     #[test]
     fn every_kind_of_fault_comes_up() {
-        let mut kinds: Vec<&str> = Plan::new(1, SCENE)
+        let mut kinds: Vec<&str> = Plan::new(1, scene())
             .take(100)
             .flat_map(|round| round.faults)
             .map(Fault::kind)
             .collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds.len(), 24, "{kinds:?}");
+        assert_eq!(kinds.len(), 25, "{kinds:?}");
+    }
+
+    #[test]
+    fn owners_are_stopped_where_others_want_their_lock() {
+        let lanes = |scene| {
+            let faults = Plan::new(3, scene).take(400).flat_map(|round| round.faults);
+            let lanes = faults.filter_map(|fault| match fault {
+                Fault::StopOwner { lane } => Some(lane),
+                _ => None,
+            });
+            let mut lanes: Vec<usize> = lanes.collect();
+            lanes.sort_unstable();
+            lanes.dedup();
+            lanes
+        };
+        assert_eq!(lanes(scene()), [1, 2]);
+        let alone = Scene {
+            contended: Vec::new(),
+            ..scene()
+        };
+        assert!(lanes(alone).is_empty());
     }
 
     #[test]
     fn nothing_that_needs_monitors_meets_their_absence() {
-        for round in Plan::new(2, SCENE).take(2000) {
+        for round in Plan::new(2, scene()).take(2000) {
             let Some(lost) = round.faults.iter().position(|f| f.kind() == "quorum lost") else {
                 continue;
             };

@@ -6,63 +6,121 @@ use std::time::Duration;
 
 use super::plan::Round;
 use super::proxy::Struck;
+use super::round::Stall;
+use super::spec::ClientKind;
 
-/// The faults of one kind.
-#[derive(Debug, Default)]
-struct Faults {
-    count: u64,
+/// How long something took, again and again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    count: u32,
     longest: Duration,
     total: Duration,
+}
+
+impl Times {
+    fn add(&mut self, time: Duration) {
+        self.count += 1;
+        self.longest = self.longest.max(time);
+        self.total += time;
+    }
+
+    fn mean(&self) -> Duration {
+        self.total.checked_div(self.count).unwrap_or_default()
+    }
 }
 
 /// Of one run.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    faults: BTreeMap<&'static str, Faults>,
+    /// How often each kind of fault was there.
+    faults: BTreeMap<&'static str, u32>,
+    /// The longest stall of a round's clients of a kind, by the kind of fault.
+    stalls: BTreeMap<(&'static str, ClientKind), Times>,
+    lock_moves: Times,
+    pub(super) fenced: u64,
+    pub(super) hand_overs: u64,
     pub(super) struck: Struck,
     pub(super) operations: u64,
     pub(super) time: Duration,
 }
 
 impl Report {
-    /// After the faults had ended, what had waited then was answered after `stall`.
-    ///
     /// A stall after several faults counts for each of them.
-    pub(super) fn add(&mut self, round: &Round, stall: Duration) {
+    pub(super) fn add(&mut self, round: &Round, stalls: &[Stall]) {
         for fault in &round.faults {
-            let faults = self.faults.entry(fault.kind()).or_default();
-            faults.count += 1;
-            faults.longest = faults.longest.max(stall);
-            faults.total += stall;
+            *self.faults.entry(fault.kind()).or_default() += 1;
         }
+        for kind in [ClientKind::Orbd, ClientKind::Librbd] {
+            let of_kind = stalls.iter().filter(|(of, _)| *of == kind);
+            let Some(longest) = of_kind.map(|(_, stall)| *stall).max() else {
+                continue;
+            };
+            for fault in &round.faults {
+                let times = self.stalls.entry((fault.kind(), kind)).or_default();
+                times.add(longest);
+            }
+        }
+    }
+
+    pub(super) fn add_lock_move(&mut self, took: Duration) {
+        self.lock_moves.add(took);
+    }
+
+    /// The kinds of clients there were.
+    fn clients(&self) -> Vec<ClientKind> {
+        let mut kinds: Vec<ClientKind> = self.stalls.keys().map(|(_, kind)| *kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<26} {:>5}  {:>13}  {:>10}",
-            "fault", "times", "longest stall", "mean"
-        )?;
-        let mut times = 0;
-        for (kind, faults) in &self.faults {
-            times += faults.count;
-            let mean =
-                faults.total.as_secs_f64() / u32::try_from(faults.count).map_or(1.0, f64::from);
-            writeln!(
-                f,
-                "{kind:<26} {:>5}  {:>11.2} s  {mean:>8.2} s",
-                faults.count,
-                faults.longest.as_secs_f64()
-            )?;
+        let clients = self.clients();
+        write!(f, "{:<26} {:>5}", "fault", "times")?;
+        for kind in &clients {
+            let name = kind.name();
+            write!(f, "  {:>15}  {:>9}", format!("{name}: longest"), "mean")?;
+        }
+        writeln!(f)?;
+        let mut count = 0;
+        for (kind, times) in &self.faults {
+            count += times;
+            write!(f, "{kind:<26} {times:>5}")?;
+            for client in &clients {
+                let stalls = self.stalls.get(&(*kind, *client));
+                let stalls = stalls.copied().unwrap_or_default();
+                let longest = seconds(stalls.longest);
+                write!(f, "  {longest:>15}  {:>9}", seconds(stalls.mean()))?;
+            }
+            writeln!(f)?;
         }
         let Struck { cuts, flips } = self.struck;
         write!(
             f,
-            "{:.1} minutes, {} operations, {times} faults ({cuts} connections cut, {flips} bits flipped)",
+            "{:.1} minutes, {} operations, {count} faults ({cuts} connections cut, {flips} bits flipped)",
             self.time.as_secs_f64() / 60.0,
             self.operations
-        )
+        )?;
+        if self.hand_overs > 0 {
+            write!(f, ", {} hand-overs of locks", self.hand_overs)?;
+        }
+        if self.lock_moves.count > 0 {
+            write!(
+                f,
+                "\n{} locks taken from stopped clients, after {} at most and {} on average; \
+                 {} of these shut out",
+                self.lock_moves.count,
+                seconds(self.lock_moves.longest),
+                seconds(self.lock_moves.mean()),
+                self.fenced
+            )?;
+        }
+        Ok(())
     }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
 }

@@ -14,11 +14,17 @@ impl OpId {
     pub(super) fn new(generation: u32, number: u32) -> Self {
         Self((u64::from(generation) << 32) | u64::from(number))
     }
+
+    /// Of the client that submitted it.
+    pub(super) fn generation(self) -> u32 {
+        // What is left is as long.
+        u32::try_from(self.0 >> 32).unwrap_or(u32::MAX)
+    }
 }
 
 impl fmt::Display for OpId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0 >> 32, self.0 & u64::from(u32::MAX))
+        write!(f, "{}.{}", self.generation(), self.0 & u64::from(u32::MAX))
     }
 }
 
@@ -79,6 +85,7 @@ mod tests {
     fn every_byte_of_a_block_counts() {
         let id = OpId::new(3, 77);
         let bytes = content(1, id, 500);
+        assert_eq!(id.generation(), 3);
         assert_eq!(bytes.len(), BLOCK);
         assert_eq!(examine(1, 500, &bytes), Seen::Write(id));
         assert_eq!(examine(1, 501, &bytes), Seen::Damaged);

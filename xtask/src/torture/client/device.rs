@@ -16,5 +16,8 @@ pub(super) trait Device: Send + Sync + 'static {
 
     fn flush(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
 
+    /// Whether an operation failed because the cluster takes nothing more from this client.
+    fn is_refusal(error: &anyhow::Error) -> bool;
+
     fn close(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }

@@ -4,6 +4,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
 use denc::Epoch;
+use rados::Errno;
 use rados::config::Config;
 use rbd::{Image, OpenOptions, Zeroes};
 
@@ -27,7 +28,10 @@ pub(super) struct Arguments {
 }
 
 /// The open image, and the address by which the cluster can shut this client out.
-pub(super) async fn open(arguments: &Arguments) -> anyhow::Result<(Opened, String)> {
+pub(super) async fn open(
+    arguments: &Arguments,
+    is_to_write: bool,
+) -> anyhow::Result<(Opened, String)> {
     let mut builder = Config::builder().conf(&arguments.conf);
     for option in &arguments.options {
         let (name, value) = option.split_once('=').context("--option NAME=VALUE")?;
@@ -41,7 +45,9 @@ pub(super) async fn open(arguments: &Arguments) -> anyhow::Result<(Opened, Strin
         ..OpenOptions::default()
     };
     let image = Image::open(&pool, &arguments.image, options).await?;
-    image.check_writable()?;
+    if is_to_write {
+        image.check_writable()?;
+    }
     let address = cluster.addr();
     let socket = address.socket.context("a client without an address")?;
     Ok((Opened(image), format!("{socket}/{}", address.nonce)))
@@ -69,6 +75,11 @@ impl Device for Opened {
 
     async fn flush(&self) -> anyhow::Result<()> {
         Ok(self.0.flush().await?)
+    }
+
+    fn is_refusal(error: &anyhow::Error) -> bool {
+        let error = error.downcast_ref::<rbd::Error>();
+        error.is_some_and(|error| error.errno() == Errno::ESHUTDOWN)
     }
 
     async fn close(&self) -> anyhow::Result<()> {

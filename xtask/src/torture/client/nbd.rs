@@ -1,8 +1,9 @@
 //! An image behind an NBD server, `qemu-nbd` for one (NetworkBlockDevice/nbd, `doc/proto.md`).
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
@@ -22,7 +23,21 @@ pub(super) struct Client {
     writer: tokio::sync::Mutex<OwnedWriteHalf>,
     table: Table,
     next: AtomicU64,
+    /// From then on the server may close the connection.
+    is_closing: Arc<AtomicBool>,
 }
+
+/// What a server says of a request that failed; the numbers are Linux's.
+#[derive(Debug)]
+struct Errno(u32);
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NBD error {}", self.0)
+    }
+}
+
+impl std::error::Error for Errno {}
 
 impl Client {
     /// The default export of the server at `socket`.
@@ -32,8 +47,11 @@ impl Client {
         let (reader, writer) = stream.into_split();
         let table = Table::default();
         let waiting = Arc::clone(&table);
+        let is_closing = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&is_closing);
         tokio::spawn(async move {
             let error = match receive(BufReader::new(reader), &waiting).await {
+                _ if is_over.load(Ordering::Relaxed) => return,
                 Ok(()) => "the server closed the connection".to_owned(),
                 Err(e) => format!("{e:#}"),
             };
@@ -45,6 +63,7 @@ impl Client {
             writer: tokio::sync::Mutex::new(writer),
             table,
             next: AtomicU64::new(0),
+            is_closing,
         })
     }
 
@@ -98,7 +117,12 @@ impl Device for Client {
         self.request(FLUSH, 0, 0, &[]).await.map(drop)
     }
 
+    fn is_refusal(error: &anyhow::Error) -> bool {
+        matches!(error.downcast_ref(), Some(Errno(ESHUTDOWN)))
+    }
+
     async fn close(&self) -> anyhow::Result<()> {
+        self.is_closing.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -123,7 +147,7 @@ async fn receive(mut reader: BufReader<OwnedReadHalf>, table: &Table) -> anyhow:
             reader.read_exact(&mut data).await?;
             Ok(data)
         } else {
-            Err(anyhow::anyhow!("NBD error {error}"))
+            Err(Errno(error).into())
         };
         // Whoever asked may have been given up.
         let _ = sender.send(result);
@@ -171,3 +195,4 @@ const WRITE: u16 = 1;
 const FLUSH: u16 = 3;
 const TRIM: u16 = 4;
 const WRITE_ZEROES: u16 = 6;
+const ESHUTDOWN: u32 = 108;

@@ -18,6 +18,8 @@ pub(super) struct Workload<D> {
     generation: u32,
     blocks: u64,
     next: AtomicU32,
+    /// Nothing is to be changed at the moment.
+    is_quiet: AtomicBool,
     is_over: Arc<AtomicBool>,
 }
 
@@ -37,6 +39,7 @@ impl<D: Device> Workload<D> {
             generation,
             blocks,
             next: AtomicU32::new(1),
+            is_quiet: AtomicBool::new(false),
             is_over,
         }
     }
@@ -45,6 +48,7 @@ impl<D: Device> Workload<D> {
     pub(super) async fn run(&self, mut rng: fastrand::Rng) -> anyhow::Result<()> {
         while !self.is_over.load(Ordering::Relaxed) {
             let kind = match rng.u32(..100) {
+                _ if self.is_quiet.load(Ordering::Relaxed) => Kind::Read,
                 ..40 => Kind::Read,
                 40..86 => Kind::Write,
                 86..91 => Kind::Zero,
@@ -60,10 +64,22 @@ impl<D: Device> Workload<D> {
             };
             let room = if rng.u32(..3) == 0 { self.blocks } else { HOT };
             let first = rng.u64(..room).min(self.blocks.saturating_sub(count));
-            self.operate(kind, first, count).await?;
-            tokio::time::sleep(PACE).await;
+            let pace = if self.operate(kind, first, count).await? {
+                PACE
+            } else {
+                PACE_OF_FAILURES
+            };
+            tokio::time::sleep(pace).await;
         }
         Ok(())
+    }
+
+    /// Changes things for a while and does not for another, for ever.
+    pub(super) async fn take_turns(&self, mut rng: fastrand::Rng) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(rng.u64(TURN))).await;
+            self.is_quiet.fetch_xor(true, Ordering::Relaxed);
+        }
     }
 
     /// Reads every block once.
@@ -80,10 +96,13 @@ impl<D: Device> Workload<D> {
     pub(super) async fn close(&self) -> anyhow::Result<()> {
         self.device.flush().await?;
         self.device.close().await?;
-        Ok(self.journal.note(&Entry::Closed)?)
+        Ok(self.journal.note(&Entry::Closed {
+            generation: self.generation,
+        })?)
     }
 
-    async fn operate(&self, kind: Kind, first: u64, count: u64) -> anyhow::Result<()> {
+    /// Whether it succeeded.
+    async fn operate(&self, kind: Kind, first: u64, count: u64) -> anyhow::Result<bool> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = OpId::new(self.generation, number);
         let (first, count) = match kind {
@@ -98,12 +117,14 @@ impl<D: Device> Workload<D> {
         })?;
         let entry = match self.submit(id, kind, first, count).await {
             Ok(seen) => Entry::Done { id, seen },
+            Err(error) if D::is_refusal(&error) => Entry::Refused { id },
             Err(error) => Entry::Failed {
                 id,
                 error: format!("{error:#}"),
             },
         };
-        Ok(self.journal.note(&entry)?)
+        self.journal.note(&entry)?;
+        Ok(matches!(entry, Entry::Done { .. }))
     }
 
     async fn submit(
@@ -141,3 +162,6 @@ const HOT: u64 = 600;
 const READ_BACK: u64 = 256;
 /// Between the operations of a job, for the machine's sake.
 const PACE: Duration = Duration::from_millis(4);
+const PACE_OF_FAILURES: Duration = Duration::from_millis(200);
+/// How long a client is quiet or is not, in milliseconds.
+const TURN: std::ops::Range<u64> = 200..1200;

@@ -110,7 +110,14 @@ impl Block {
             "{:>8} given up  {operation}",
             over_at.unwrap_or_default()
         ));
-        if let (Some(change), Some(over_at)) = (self.find(operation.id), over_at) {
+        if let Some(over_at) = over_at {
+            self.bound(operation, over_at);
+        }
+    }
+
+    /// It happens before that, or never.
+    pub(super) fn bound(&mut self, operation: &Pending, over_at: u64) {
+        if let Some(change) = self.find(operation.id) {
             change.over_at = change.over_at.min(over_at);
         }
     }
@@ -241,7 +248,7 @@ impl Block {
         self.changes.iter_mut().find(|change| change.id == Some(id))
     }
 
-    fn remember(&mut self, line: String) {
+    pub(super) fn remember(&mut self, line: String) {
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
