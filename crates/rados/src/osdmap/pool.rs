@@ -112,6 +112,44 @@ impl PgPool {
         stable_mod(hash, self.pg_num)
     }
 
+    /// Whether a placement group of this pool takes part when their number becomes `pg_num`: it is
+    /// split, or merged with another (ceph: src/osd/osd_types.cc, `pg_t::is_split`,
+    /// `pg_t::is_merge_source`, `pg_t::is_merge_target`).
+    pub const fn is_split_or_merged(&self, seed: u32, pg_num: u32) -> bool {
+        let (few, many) = if self.pg_num < pg_num {
+            (self.pg_num, pg_num)
+        } else {
+            (pg_num, self.pg_num)
+        };
+        if few == 0 || seed >= few {
+            // It is the one of the two that is not there any more, or not yet.
+            return few != many;
+        }
+        // Children of a group are whole steps away from it. Of two places where a step may lead
+        // behind the last group that is there with few, one is a child's at least.
+        let step = match few.checked_next_power_of_two() {
+            Some(power) if power > few => power / 2,
+            Some(power) => power,
+            None => 1 << 31,
+        };
+        let base = seed & (step - 1);
+        let mut child =
+            base as u64 + (few.saturating_sub(base)).div_ceil(step) as u64 * step as u64;
+        let mut tries = 0;
+        while tries < 2 && child < many as u64 {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it is below a 32-bit number"
+            )]
+            if stable_mod(child as u32, few) == seed {
+                return true;
+            }
+            child += step as u64;
+            tries += 1;
+        }
+        false
+    }
+
     /// What CRUSH places for a placement group.
     pub const fn placement_seed(&self, pool: PoolId, seed: u32) -> u32 {
         let seed = stable_mod(seed, self.pgp_num);
@@ -342,3 +380,37 @@ fn varint(fields: &mut Reader<'_>) -> Result<u64> {
 
 /// The version of Jewel; maps for clients that know Luminous have newer ones.
 const OLDEST: u8 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::osdmap::OsdMap;
+
+    #[test]
+    fn groups_take_part_in_splits_and_merges_as_their_objects_move() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/osdmap/three.osdmap");
+        let map = OsdMap::decode_all("map", &std::fs::read(file).unwrap()).unwrap();
+        let (_, pool) = map.pools().next().unwrap();
+        let with = |pg_num| PgPool {
+            pg_num,
+            ..PgPool::clone(pool)
+        };
+        for before in 1..40 {
+            for after in 1..40 {
+                let (few, many) = (before.min(after), before.max(after));
+                for seed in 0..before {
+                    // Every group there is with many was, or goes to, one of the few.
+                    let moves = |child: u32| stable_mod(child, few) == seed;
+                    let takes_part = seed >= few || (few..many).any(moves);
+                    assert_eq!(
+                        with(before).is_split_or_merged(seed, after),
+                        takes_part,
+                        "{seed} of {before} with {after}"
+                    );
+                }
+            }
+        }
+        assert!(with(1 << 31).is_split_or_merged(0, u32::MAX));
+        assert!(with(1).is_split_or_merged(0, u32::MAX));
+    }
+}
