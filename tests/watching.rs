@@ -88,7 +88,7 @@ impl Watching {
 
 /// What does not happen must not be waited for endlessly.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_secs(60);
     let ended = tokio::time::timeout(limit, future).await;
     ended.expect("this was to happen within seconds")
 }
@@ -121,7 +121,8 @@ fn answers(answers: &NotifyAnswers) -> Vec<(WatcherId, &[u8])> {
         .collect()
 }
 
-const LONG: Duration = Duration::from_secs(60);
+/// Longer than anything here is waited for.
+const LONG: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_is_seen_and_survives_its_osd() {
