@@ -42,6 +42,9 @@ pub trait WatchHandler: Send + Sync + 'static {
     /// watch may be silent, or this client is blocklisted. From here on notifications may be missed
     /// and others may take this client for gone. Called once per loss.
     ///
+    /// An OSD may end the watch of a blocklisted client before that knows why:
+    /// [`Cluster::wait_blocklisted`](crate::Cluster::wait_blocklisted) tells for certain.
+    ///
     /// Unless the client is blocklisted or shut down, the watch is registered again, which
     /// [`missed`](Self::missed) tells.
     fn lost(&self, error: &Error);
