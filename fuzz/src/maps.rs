@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crush::{CrushMap, Input, PlaceError, Scratch};
 use denc::Decode;
 use rados::osdmap::{HObject, Incremental, ObjectLocator, OsdMap, PgId, PgPool, ShardedPgId};
-use rados::{MonMap, SparseRead, Watchers};
+use rados::{MonMap, SnapSet, SparseRead, Watchers};
 
 use crate::decode;
 
@@ -98,6 +98,7 @@ pub fn mon_map(data: &[u8]) {
 /// Answers of OSDs to steps of operations.
 pub fn answers(data: &[u8]) {
     decode::<Watchers>(data);
+    decode::<SnapSet>(data);
     let answer = Bytes::copy_from_slice(data);
     if let Ok(read) = SparseRead::parse(&answer) {
         let total: u64 = read.extents.iter().map(|(_, len)| len).sum();

@@ -42,6 +42,7 @@ mod on_clusters;
 mod op;
 pub mod osdmap;
 mod pool;
+mod snap_set;
 #[cfg(test)]
 mod vectors;
 mod watch;
@@ -57,6 +58,7 @@ pub use listing::{ListedObject, Objects};
 pub use monmap::MonMap;
 pub use op::{OpCode, Operation, Reply, SnapContext, SparseRead, Stat, StepResult};
 pub use pool::Pool;
+pub use snap_set::{CloneInfo, SnapSet};
 pub use watch::{
     Notification, NotifyAnswer, NotifyAnswers, NotifyReply, Watch, WatchHandler, WatcherId,
 };

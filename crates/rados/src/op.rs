@@ -276,6 +276,14 @@ impl Operation {
         self.plain(OpCode::LIST_WATCHERS)
     }
 
+    /// The object's clones and what they share, answered as [`SnapSet`](crate::SnapSet): of all
+    /// snapshots, whatever [`at_snap`](Self::at_snap) said. `ENOENT` if there is neither an object nor
+    /// a clone.
+    #[must_use]
+    pub fn list_snaps(self) -> Self {
+        self.at_snap(SnapId::DIR).plain(OpCode::LIST_SNAPS)
+    }
+
     /// Values of the object map behind `after`, `max` at most, whose keys start with `prefix`.
     /// Answered as a map and whether there are more.
     #[must_use]

@@ -1,5 +1,6 @@
 //! Answers of monitors and OSDs, field by field against what Ceph 14.2 prints of the same bytes.
 
+use denc::SnapId;
 use serde_json::{Value, json};
 
 use crate::dencoder::{assert_addr, assert_addrs, vectors};
@@ -7,7 +8,7 @@ use crate::listing::{ListedObject, Page};
 use crate::msg::osd::Redirect;
 use crate::osdmap::HObject;
 use crate::osdmap::tests::printed_locator;
-use crate::{MonMap, Watchers};
+use crate::{CloneInfo, MonMap, SnapSet, Watchers};
 
 const LINES: &str = include_str!("../testdata/dencoder.jsonl");
 
@@ -73,6 +74,40 @@ fn pages_of_lists_are_what_ceph_reads() {
         let objects: Value = page.objects.iter().map(listed).collect();
         assert_eq!(objects, vector.says["entries"]);
     }
+}
+
+#[test]
+fn clones_are_what_ceph_reads() {
+    let mut counts = Vec::new();
+    for vector in vectors(LINES, "obj_list_snap_response_t") {
+        let found: SnapSet = vector.decode_enveloped();
+        let mut says = vector.says["clones"].as_array().unwrap().clone();
+        // What comes behind the clones has no name there.
+        assert_eq!(found.seq.0, says.pop().unwrap());
+        counts.push(says.len());
+        let clones: Vec<_> = found.clones.iter().map(printed_clone).collect();
+        assert_eq!(clones, says);
+    }
+    assert_eq!(counts, [0, 2]);
+}
+
+fn printed_clone(clone: &CloneInfo) -> Value {
+    let id = if clone.id == SnapId::HEAD {
+        json!("HEAD")
+    } else {
+        json!(clone.id.0)
+    };
+    let snaps: Value = clone
+        .snaps
+        .iter()
+        .map(|snap| json!({ "id": snap.0 }))
+        .collect();
+    let overlaps: Value = clone
+        .overlap
+        .iter()
+        .map(|(offset, length)| json!({ "offset": offset, "length": length }))
+        .collect();
+    json!({ "cloneid": id, "snapshots": snaps, "overlaps": overlaps, "size": clone.size })
 }
 
 #[test]
