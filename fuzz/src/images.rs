@@ -18,6 +18,11 @@ pub fn image_notifications(data: &[u8]) {
     rbd::decode_any_notification(data);
 }
 
+/// The map of an image's objects.
+pub fn object_map(data: &[u8]) {
+    rbd::decode_object_map(data);
+}
+
 /// What people write: names of images and of features.
 pub fn image_names(data: &[u8]) {
     let text = text(data);

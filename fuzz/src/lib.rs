@@ -14,7 +14,9 @@ mod primitives;
 mod secrets;
 
 pub use conf::{ceph_conf, ini, mon_host};
-pub use images::{image_header, image_names, image_notifications, mapping, mountinfo, signatures};
+pub use images::{
+    image_header, image_names, image_notifications, mapping, mountinfo, object_map, signatures,
+};
 pub use maps::{answers, crush_map, messages, mon_map, osd_map, osd_map_incremental, osd_types};
 pub use messenger::{
     banner, client_connection, compressed_frames, control_frames, decompression, frames,
@@ -59,6 +61,7 @@ targets![
     names,
     nbd_handshake,
     nbd_requests,
+    object_map,
     osd_map,
     osd_map_incremental,
     osd_types,

@@ -4,6 +4,7 @@ use rados::{Operation, Pool};
 
 use crate::error::{InvalidOptions, undecodable};
 use crate::header::{self, NewHeader};
+use crate::object_map::{self, ObjectState};
 use crate::spec::{check_new_name, full_name};
 use crate::{Error, Features, Layout, Result, directory, object_names, pool_check};
 
@@ -121,7 +122,7 @@ pub async fn create(pool: &Pool, name: &str, options: &CreateOptions) -> Result<
     if options.size_bytes > Layout::MAX_SIZE {
         return Err(invalid(InvalidOptions::TooLarge));
     }
-    if features.contains(Features::OBJECT_MAP) && objects > header::MAX_OBJECT_MAP_OBJECTS {
+    if features.contains(Features::OBJECT_MAP) && objects > object_map::MAX_OBJECTS {
         return Err(invalid(InvalidOptions::TooManyObjects { objects }));
     }
     pool_check::check(pool, options.data_pool.as_ref()).await?;
@@ -205,7 +206,8 @@ impl Plan<'_> {
         }
         let object = object_names::object_map(&self.id, denc::SnapId::HEAD);
         let objects = self.layout.object_count(self.size);
-        let operation = header::object_map_resize(Operation::new(), objects);
+        let operation =
+            object_map::class::resize(Operation::new(), objects, ObjectState::Nonexistent);
         self.pool.execute(&object, operation).await?;
         Ok(())
     }

@@ -10,7 +10,16 @@ use crate::header::{
     Striping,
 };
 use crate::notification::{Message, Response};
+use crate::object_map::BitVector;
 use crate::{Features, Flags, LockInfo, OpFeatures, ParentSpec, Protection, SnapshotNamespace};
+
+/// Takes bytes for the map of an image's objects, and writes what they say.
+pub fn decode_object_map(bytes: &[u8]) {
+    if let Ok(map) = BitVector::decode_all("anything", bytes) {
+        let written = denc::Writer::encode(&map);
+        assert_eq!(BitVector::decode_all("map", &written), Ok(map));
+    }
+}
 
 /// Takes bytes for each of the answers of the object classes in turn.
 pub fn decode_any(bytes: &[u8]) {

@@ -295,6 +295,9 @@ pub enum InvalidOptions {
     /// Features that this version cannot give to an image.
     #[error("this version cannot make images with {0}")]
     UnsupportedFeatures(Features),
+    /// A feature that what was asked for is about.
+    #[error("the image lacks {0}")]
+    Lacks(Features),
     /// Features that cannot be changed once an image exists.
     #[error("cannot update immutable features: {0}")]
     ImmutableFeatures(Features),
@@ -307,6 +310,9 @@ pub enum InvalidOptions {
     /// Nothing to disable.
     #[error("one or more requested features are already disabled: {0}")]
     AlreadyDisabled(Features),
+    /// A snapshot that does not come before what it is to be compared with.
+    #[error("the snapshot to compare with is the younger one")]
+    YoungerSnapshot,
     /// No feature at all.
     #[error("update requires at least one feature")]
     NoFeatures,

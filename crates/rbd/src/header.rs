@@ -192,16 +192,6 @@ pub(crate) fn metadata_remove(operation: Operation, key: &str) -> Operation {
     change(operation, "metadata_remove", &input)
 }
 
-/// Makes an object map, or gives it another number of objects; new ones do not exist.
-pub(crate) fn object_map_resize(operation: Operation, objects: u64) -> Operation {
-    let mut input = Writer::new();
-    input.u64(objects).u8(OBJECT_NONEXISTENT);
-    change(operation, "object_map_resize", &input)
-}
-
-/// The most objects an object map can have (`cls::rbd::MAX_OBJECT_MAP_OBJECT_COUNT`).
-pub(crate) const MAX_OBJECT_MAP_OBJECTS: u64 = 256_000_000;
-const OBJECT_NONEXISTENT: u8 = 0;
 const NO_POOL: i64 = -1;
 
 /// Object size and size of the image.

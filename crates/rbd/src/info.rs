@@ -68,6 +68,16 @@ impl ImageInfo {
         self.layout.object_count(self.size_bytes)
     }
 
+    /// The size in bytes and the flags of a version of the image, unless it is a snapshot that does
+    /// not exist.
+    pub(crate) fn version(&self, snap: SnapId) -> Option<(u64, Flags)> {
+        if snap == SnapId::HEAD {
+            return Some((self.size_bytes, self.flags));
+        }
+        let snap = SnapshotSelector::Id(snap).find(&self.snapshots)?;
+        Some((snap.size_bytes, snap.flags))
+    }
+
     /// The snapshot chosen by `selector`.
     ///
     /// # Errors

@@ -25,8 +25,10 @@ mod decode_any;
 #[path = "../../denc/testdata/dencoder.rs"]
 #[expect(dead_code, reason = "others need more of it")]
 mod dencoder;
+mod diff;
 mod directory;
 mod discard;
+mod disk_usage;
 mod error;
 mod exclusive_lock;
 mod features;
@@ -41,6 +43,7 @@ mod lock;
 mod manual_lock;
 mod metadata;
 mod notification;
+mod object_map;
 mod object_names;
 mod parent;
 mod pool_check;
@@ -61,9 +64,11 @@ mod write;
 
 pub use create::{CreateOptions, create};
 #[doc(hidden)]
-pub use decode_any::{decode_any, decode_any_notification};
+pub use decode_any::{decode_any, decode_any_notification, decode_object_map};
+pub use diff::{DiffExtent, DiffOptions};
 pub use directory::{ImageEntry, list};
 pub use discard::Zeroes;
+pub use disk_usage::DiskUsage;
 pub use error::{Error, InvalidOptions};
 pub use exclusive_lock::{LockPolicy, LockStatus};
 pub use features::{Features, Flags, OpFeatures};
@@ -71,6 +76,7 @@ pub use image::{Image, OpenOptions};
 pub use info::{GroupSpec, ImageInfo};
 pub use layout::Layout;
 pub use lock::{LockInfo, Locker};
+pub use object_map::ObjectMapCheck;
 pub use parent::{Parent, ParentSpec};
 pub use progress::Progress;
 pub use read::{Extent, ReadData, Segment};

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::dencoder::{printed_time, vectors};
 use crate::header::{GroupReply, SnapContextReply, SnapshotReply};
+use crate::object_map::BitVector;
 use crate::parent::ParentSpec;
 use crate::{LockInfo, SnapshotNamespace};
 
@@ -123,4 +124,27 @@ fn locks_are_what_ceph_reads() {
     }
     // The same ones with addresses as they are now and as they were before Nautilus.
     assert_eq!(lockers, [2, 2, 0]);
+}
+
+#[test]
+fn object_maps_are_what_ceph_reads() {
+    let mut lens = Vec::new();
+    for vector in vectors(LINES, "BitVector<2>") {
+        let map: BitVector = vector.decode();
+        let states: Vec<_> = map.states().map(|state| state.bits()).collect();
+        // Four to a byte; the numbers of objects are multiples of four.
+        let bytes = states
+            .chunks(4)
+            .map(|states| states.iter().fold(0, |byte, bits| byte << 2 | bits))
+            .map(|byte| json!(format!("{byte:#04X}")));
+        assert_eq!(map.len(), vector.says["size"]);
+        assert_eq!(Value::from_iter(bytes), vector.says["bit_table"]);
+        // What is sent lacks the checksums only.
+        let sent = denc::Writer::encode(&map);
+        let (sent, footer) = sent.split_at(sent.len() - 4);
+        assert_eq!(footer, [0; 4]);
+        assert!(vector.bytes.starts_with(sent));
+        lens.push(map.len());
+    }
+    assert_eq!(lens, [0, 1024]);
 }

@@ -6,6 +6,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rados::Operation;
 
 use crate::error::InvalidOptions;
+use crate::object_map::{self, ObjectState, invalid_flags};
 use crate::progress::OBJECTS_IN_FLIGHT;
 use crate::{Error, Features, Flags, Image, ImageInfo, Result, directory, header, object_names};
 
@@ -124,7 +125,8 @@ impl Image {
         stream::iter(maps(info))
             .map(|(snap, objects)| async move {
                 let object = object_names::object_map(&info.id, snap);
-                let operation = header::object_map_resize(Operation::new(), objects);
+                let operation =
+                    object_map::class::resize(Operation::new(), objects, ObjectState::Nonexistent);
                 self.pool().execute(&object, operation).await.map(drop)
             })
             .buffer_unordered(OBJECTS_IN_FLIGHT)
@@ -152,18 +154,6 @@ fn maps(info: &ImageInfo) -> impl Iterator<Item = (SnapId, u64)> + Send {
         .iter()
         .map(|snap| (snap.id, info.layout.object_count(snap.size_bytes)));
     std::iter::once((SnapId::HEAD, info.object_count())).chain(snapshots)
-}
-
-/// The flags that say that what these features keep cannot be relied on.
-const fn invalid_flags(features: Features) -> Flags {
-    let mut flags = Flags::NONE;
-    if features.contains(Features::OBJECT_MAP) {
-        flags = flags.with(Flags::OBJECT_MAP_INVALID);
-    }
-    if features.contains(Features::FAST_DIFF) {
-        flags = flags.with(Flags::FAST_DIFF_INVALID);
-    }
-    flags
 }
 
 /// What is to be enabled when `wanted` is asked for.
