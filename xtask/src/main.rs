@@ -35,6 +35,8 @@ enum Task {
     Torture(torture::Task),
     #[command(hide = true)]
     TortureClient(torture::client::Task),
+    #[command(hide = true)]
+    TortureMap(torture::client::map::Task),
     /// Runs a command in a virtual machine with the distribution's own kernel.
     Vm(vm::Task),
 }
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Task::Test(task) => test::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Torture(task) => torture::run(&task).map(|()| ExitCode::SUCCESS),
         Task::TortureClient(task) => torture::client::run(&task),
+        Task::TortureMap(task) => torture::client::map::run(&task),
         Task::Vm(task) => vm::run(&task),
     };
     result.unwrap_or_else(|e| {

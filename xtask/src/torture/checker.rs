@@ -128,6 +128,17 @@ impl Checker {
         Ok(lane.client(generation).waiting.keys().copied().collect())
     }
 
+    /// How many operations of all lanes have waited longer than any does without a fault.
+    pub(super) fn held_up(&self) -> usize {
+        let mut count = 0;
+        for lane in self.lanes.iter() {
+            let lane = lock(lane);
+            let waiting = lane.clients.values().flat_map(|c| c.waiting.values());
+            count += waiting.filter(|since| since.elapsed() > HELD_UP).count();
+        }
+        count
+    }
+
     /// Whether none of these waits any more.
     pub(super) fn are_answered(&self, lane: usize, ids: &[OpId]) -> anyhow::Result<bool> {
         let lane = self.lane(lane)?;
@@ -220,6 +231,10 @@ impl Checker {
         let mut lane = self.lane(lane)?;
         lane.follow();
         how(&mut lane.model, generation);
+        let Lane { model, clients, .. } = &mut *lane;
+        if let Some(client) = clients.get_mut(&generation) {
+            client.waiting.retain(|id, _| model.is_pending(*id));
+        }
         Ok(())
     }
 
@@ -307,5 +322,6 @@ fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
 }
 
 const POLL: Duration = Duration::from_millis(10);
+const HELD_UP: Duration = Duration::from_secs(1);
 /// Violations shown as they are found, for each lane.
 const SHOWN: usize = 5;

@@ -2,7 +2,9 @@
 //! and notes what it does.
 
 mod device;
+mod file;
 mod image;
+pub(crate) mod map;
 mod nbd;
 mod workload;
 
@@ -47,6 +49,12 @@ pub(crate) struct Task {
     /// The socket of an NBD server, instead of an image of a cluster.
     #[arg(long)]
     nbd: Option<PathBuf>,
+    /// A block device with a file system, or nothing yet, instead of an image of a cluster.
+    #[arg(long, requires = "directory")]
+    device: Option<PathBuf>,
+    /// Where to mount the device.
+    #[arg(long)]
+    directory: Option<PathBuf>,
     #[command(flatten)]
     image: image::Arguments,
 }
@@ -59,18 +67,20 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
         .build()?;
     runtime.block_on(async {
         let journal = Journal::create(&task.journal)?;
-        match &task.nbd {
-            Some(socket) => {
-                let device = nbd::Client::connect(socket).await?;
-                opened(task, &journal, None)?;
-                drive(task, device, journal).await
-            }
-            None => {
-                let (device, address) = image::open(&task.image, !task.read_back).await?;
-                opened(task, &journal, Some(address))?;
-                drive(task, device, journal).await
-            }
+        if let Some(socket) = &task.nbd {
+            let device = nbd::Client::connect(socket).await?;
+            opened(task, &journal, None)?;
+            return drive(task, device, journal).await;
         }
+        if let (Some(device), Some(directory)) = (&task.device, &task.directory) {
+            let device =
+                file::Mounted::open(device, directory, task.blocks, task.generation).await?;
+            opened(task, &journal, None)?;
+            return drive(task, device, journal).await;
+        }
+        let (device, address) = image::open(&task.image, !task.read_back).await?;
+        opened(task, &journal, Some(address))?;
+        drive(task, device, journal).await
     })?;
     // What the runtime still holds is not worth waiting for.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::checker::Checker;
 use super::network::Network;
 use super::spec::{ClientKind, LaneSpec};
+use super::stamp::BLOCK;
 use super::worker::{Job, Worker};
 
 /// What all lanes have in common.
@@ -78,9 +79,20 @@ impl Lane {
         self.spec.clients.len() > 1
     }
 
-    pub(super) fn create(&self, stage: &Stage<'_>, size: &str) -> anyhow::Result<()> {
+    /// The size of the image in bytes.
+    pub(super) fn size(&self, stage: &Stage<'_>) -> u64 {
+        let blocks = stage.blocks * BLOCK as u64;
+        if self.spec.has_file_system() {
+            2 * blocks
+        } else {
+            blocks
+        }
+    }
+
+    pub(super) fn create(&self, stage: &Stage<'_>) -> anyhow::Result<()> {
         let name = self.name();
-        let mut args = vec!["create", "--size", size, "--object-size", "1M"];
+        let size = format!("{}M", self.size(stage) >> 20);
+        let mut args = vec!["create", "--size", &size, "--object-size", "1M"];
         args.extend(["--image-feature", self.spec.features.names()]);
         if let Some(pool) = self.spec.pool.data_pool() {
             args.extend(["--data-pool", pool]);
@@ -104,10 +116,14 @@ impl Lane {
         Ok(())
     }
 
-    /// Reads the whole image once, with our library.
+    /// Reads everything once, with our library.
     pub(super) fn read_back(&mut self, stage: &Stage<'_>) -> anyhow::Result<()> {
         let generation = self.next_generation();
-        let kind = ClientKind::Orbd;
+        let kind = if self.spec.has_file_system() {
+            ClientKind::Ext4
+        } else {
+            ClientKind::Orbd
+        };
         let worker = Worker::start(self, stage, kind, generation, Job::ReadBack)?;
         self.finish_one(worker, stage)
     }

@@ -54,7 +54,8 @@ pub(crate) struct Task {
     #[arg(long)]
     secure: bool,
     /// An image and its clients: POOL:FEATURES:CLIENT[+CLIENT], of the pools three, two and erasure,
-    /// the features layering and default, and the clients orbd and librbd; may be given several times.
+    /// the features layering and default, and the clients orbd, librbd and ext4; may be given several
+    /// times.
     #[arg(long = "lane", value_name = "LANE")]
     lanes: Vec<LaneSpec>,
     /// Who is tortured instead of those in the lanes.
@@ -92,9 +93,12 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     println!("seed {seed}");
     let interrupt = Interrupt::catch()?;
     packages::ensure(packages::CLUSTER)?;
-    let mut kinds = lanes.iter().flat_map(|lane| &lane.spec.clients);
-    if kinds.any(|kind| *kind == ClientKind::Librbd) {
+    let is_there = |kind| lanes.iter().any(|lane| lane.spec.clients.contains(&kind));
+    if is_there(ClientKind::Librbd) {
         packages::ensure(packages::QEMU_RBD)?;
+    }
+    if is_there(ClientKind::Ext4) {
+        packages::ensure(packages::FILE_SYSTEMS)?;
     }
     let (dir, program) = make_dir(seed)?;
 
@@ -145,9 +149,8 @@ fn torture(
     lanes: &mut [Lane],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Report> {
-    let size = format!("{}M", (stage.blocks * stamp::BLOCK as u64) >> 20);
     for lane in lanes.iter_mut() {
-        lane.create(stage, &size)?;
+        lane.create(stage)?;
         lane.start_all(stage)?;
     }
     let checker = stage.checker;
@@ -160,10 +163,10 @@ fn torture(
         number += 1;
         print!("{number:>4}: {round}");
         std::io::stdout().flush()?;
-        let stalls = round::run(&round, stage, &mut nemesis, lanes, interrupt)?;
-        let longest = stalls.iter().map(|(_, stall)| *stall).max();
-        println!(": {:.2} s", longest.unwrap_or_default().as_secs_f64());
-        report.add(&round, &stalls);
+        let outcome = round::run(&round, stage, &mut nemesis, lanes, interrupt)?;
+        let (held_up, stall) = (outcome.held_up, outcome.longest().as_secs_f64());
+        println!(": {held_up} held up, then {stall:.2} s");
+        report.add(&round, &outcome.stalls);
         report.struck += proxies.struck();
     }
     for lane in lanes {
@@ -264,10 +267,11 @@ fn make_dir(seed: u64) -> anyhow::Result<(PathBuf, PathBuf)> {
 }
 
 /// The images that there are unless others are named.
-const LANES: [&str; 3] = [
+const LANES: [&str; 4] = [
     "three:layering:orbd",
     "two:layering:orbd",
     "erasure:layering:orbd",
+    "two:layering:ext4",
 ];
 /// In so many rounds all kinds of faults come up.
 const PLAN_OF_ALL: usize = 200;

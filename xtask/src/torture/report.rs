@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::plan::Round;
 use super::proxy::Struck;
 use super::round::Stall;
@@ -50,7 +52,7 @@ impl Report {
         for fault in &round.faults {
             *self.faults.entry(fault.kind()).or_default() += 1;
         }
-        for kind in [ClientKind::Orbd, ClientKind::Librbd] {
+        for kind in ClientKind::value_variants().iter().copied() {
             let of_kind = stalls.iter().filter(|(of, _)| *of == kind);
             let Some(longest) = of_kind.map(|(_, stall)| *stall).max() else {
                 continue;

@@ -13,6 +13,21 @@ use crate::interrupt::Interrupt;
 /// How long after the end of the faults a client of this kind had what it waited for then.
 pub(super) type Stall = (ClientKind, Duration);
 
+/// What came of a round.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// How many operations were held up when the faults ended.
+    pub(super) held_up: usize,
+    pub(super) stalls: Vec<Stall>,
+}
+
+impl Outcome {
+    pub(super) fn longest(&self) -> Duration {
+        let stalls = self.stalls.iter().map(|(_, stall)| *stall);
+        stalls.max().unwrap_or_default()
+    }
+}
+
 /// A client after the faults have ended.
 struct Waiting {
     lane: usize,
@@ -31,7 +46,7 @@ pub(super) fn run(
     nemesis: &mut Nemesis<'_>,
     lanes: &mut [Lane],
     interrupt: &Interrupt,
-) -> anyhow::Result<Vec<Stall>> {
+) -> anyhow::Result<Outcome> {
     for fault in &round.faults {
         nemesis.inject(*fault, lanes)?;
         // The second is to meet what the first has done.
@@ -42,12 +57,14 @@ pub(super) fn run(
         interrupt.check()?;
         thread::sleep(POLL);
     }
+    let held_up = stage.checker.held_up();
     let mut faults = round.faults.clone();
     faults.sort_by_key(faults::turn);
     for fault in faults {
         nemesis.heal(fault, lanes)?;
     }
-    recover(round, stage, lanes, interrupt)
+    let stalls = recover(round, stage, lanes, interrupt)?;
+    Ok(Outcome { held_up, stalls })
 }
 
 fn recover(

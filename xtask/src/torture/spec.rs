@@ -71,6 +71,8 @@ pub(super) enum ClientKind {
     Orbd,
     /// Upstream's, behind qemu-nbd.
     Librbd,
+    /// A file in a file system on our library's block device.
+    Ext4,
 }
 
 impl ClientKind {
@@ -78,6 +80,7 @@ impl ClientKind {
         match self {
             Self::Orbd => "orbd",
             Self::Librbd => "librbd",
+            Self::Ext4 => "ext4",
         }
     }
 }
@@ -91,6 +94,11 @@ pub(super) struct LaneSpec {
 }
 
 impl LaneSpec {
+    /// Whether the checked blocks are those of a file rather than of the image.
+    pub(super) fn has_file_system(&self) -> bool {
+        self.clients.contains(&ClientKind::Ext4)
+    }
+
     /// The same, with all clients of one kind.
     pub(super) fn of(&self, kind: ClientKind) -> Self {
         Self {
@@ -117,6 +125,10 @@ impl FromStr for LaneSpec {
         ensure!(
             spec.features.has_lock() || spec.clients.len() == 1,
             "without a lock there can be one client only"
+        );
+        ensure!(
+            !spec.has_file_system() || spec.clients.len() == 1,
+            "a file system can have one client only"
         );
         Ok(spec)
     }
@@ -157,6 +169,7 @@ mod tests {
             "two:default:",
             "two:layering:orbd+orbd",
             "two:layering:orbd:orbd",
+            "two:default:orbd+ext4",
         ] {
             assert!(text.parse::<LaneSpec>().is_err(), "{text:?}");
         }

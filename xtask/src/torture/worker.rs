@@ -2,7 +2,7 @@
 //! program.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,15 +13,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::lane::{Lane, Stage};
 use super::spec::ClientKind;
 
-/// Killed when dropped.
+/// Killed when dropped. What goes through its server then is not to come back to the process as an error
+/// that it could still note.
 pub(super) struct Worker {
     pub(super) kind: ClientKind,
     pub(super) generation: u32,
     /// By which the cluster knows it.
     pub(super) address: String,
-    process: Process,
-    /// Speaks to the cluster in the process's stead.
+    /// Speaks to the cluster in the process's stead. What the process has in the kernel ends with it.
     server: Option<Process>,
+    process: Process,
 }
 
 /// What a client is to do.
@@ -42,25 +43,34 @@ impl Worker {
         generation: u32,
         job: Job,
     ) -> anyhow::Result<Self> {
-        let mut command = command(lane, stage, generation)?;
+        let (mut command, server) = match kind {
+            ClientKind::Orbd => (client(lane, stage, generation, &[])?, None),
+            ClientKind::Librbd => {
+                let (server, socket) = serve(lane, stage, generation)?;
+                let mut command = client(lane, stage, generation, &[])?;
+                command.arg("--nbd").arg(socket);
+                (command, Some(server))
+            }
+            ClientKind::Ext4 => {
+                let (server, device) = map(lane, stage, generation)?;
+                // What is mounted there goes with the process.
+                let mut command = client(lane, stage, generation, &["unshare", "--mount"])?;
+                command.arg("--device").arg(device);
+                let directory = stage.dir.join(format!("{}.mounted", lane.number));
+                command.arg("--directory").arg(directory);
+                (command, Some(server))
+            }
+        };
         if job == Job::ReadBack {
             command.arg("--read-back");
         }
-        let server = match kind {
-            ClientKind::Orbd => None,
-            ClientKind::Librbd => {
-                let (server, socket) = serve(lane, stage, generation)?;
-                command.arg("--nbd").arg(socket);
-                Some(server)
-            }
-        };
         let process = Process(command.spawn().context("the client")?);
         let mut worker = Self {
             kind,
             generation,
             address: String::new(),
-            process,
             server,
+            process,
         };
         let deadline = Instant::now() + OPEN_LIMIT;
         let address = loop {
@@ -127,6 +137,13 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.process.0.kill();
+    }
+}
+
 /// Killed when dropped.
 struct Process(Child);
 
@@ -152,30 +169,54 @@ impl Drop for Process {
     }
 }
 
-fn command(lane: &Lane, stage: &Stage<'_>, generation: u32) -> anyhow::Result<Command> {
+fn client(
+    lane: &Lane,
+    stage: &Stage<'_>,
+    generation: u32,
+    prefix: &[&str],
+) -> anyhow::Result<Command> {
     let mut command = in_network(lane, stage)?;
     command
+        .args(prefix)
         .arg(&stage.program)
         .arg("torture-client")
         .arg("--journal")
         .arg(lane.journal(&stage.dir))
-        .arg("--conf")
-        .arg(stage.cluster.conf_path())
-        .args(["--pool", &lane.pool, "--image", &lane.image])
         .args(["--lane", &lane.number.to_string()])
         .args(["--generation", &generation.to_string()])
         .args(["--seed", &stage.seed.to_string()])
         .args(["--blocks", &stage.blocks.to_string()])
         .args(["--jobs", &stage.jobs.to_string()])
-        .args(["--epoch", &lane.epoch.to_string()])
         .stdin(Stdio::piped());
     if lane.is_shared() {
         command.arg("--in-turns");
     }
+    name_image(&mut command, lane, stage);
+    Ok(command)
+}
+
+fn name_image(command: &mut Command, lane: &Lane, stage: &Stage<'_>) {
+    command
+        .arg("--conf")
+        .arg(stage.cluster.conf_path())
+        .args(["--pool", &lane.pool, "--image", &lane.image])
+        .args(["--epoch", &lane.epoch.to_string()]);
     for (name, value) in &lane.options {
         command.arg("--option").arg(format!("{name}={value}"));
     }
-    Ok(command)
+}
+
+/// Makes the image a block device by our library.
+fn map(lane: &Lane, stage: &Stage<'_>, generation: u32) -> anyhow::Result<(Process, String)> {
+    let ready = stage
+        .dir
+        .join(format!("{}-{generation}.device", lane.number));
+    let mut command = in_network(lane, stage)?;
+    command.arg(&stage.program).arg("torture-map");
+    command.arg("--ready").arg(&ready).stdin(Stdio::null());
+    name_image(&mut command, lane, stage);
+    let server = wait_for_file(&mut command, &ready, lane, stage)?;
+    Ok((server, fs::read_to_string(&ready)?))
 }
 
 /// Serves the image by librbd over a socket.
@@ -206,18 +247,31 @@ fn serve(lane: &Lane, stage: &Stage<'_>, generation: u32) -> anyhow::Result<(Pro
             conf.display()
         ))
         .stdin(Stdio::null());
-    let mut server = Process(command.spawn().context("qemu-nbd")?);
+    let server = wait_for_file(&mut command, &socket, lane, stage)?;
+    Ok((server, socket))
+}
+
+/// Starts a server and waits until there is a file of its making.
+fn wait_for_file(
+    command: &mut Command,
+    path: &Path,
+    lane: &Lane,
+    stage: &Stage<'_>,
+) -> anyhow::Result<Process> {
+    let mut server = Process(command.spawn().context("a client's server")?);
     let deadline = Instant::now() + OPEN_LIMIT;
-    while !socket.exists() {
+    while !path.exists() {
+        let name = lane.name();
         if let Some(status) = server.0.try_wait()? {
-            bail!("qemu-nbd ended: {status}\n{}", lane.log(stage));
+            let log = lane.log(stage);
+            bail!("the server of {name} ended: {status}\n{log}");
         }
         if Instant::now() > deadline {
-            bail!("qemu-nbd does not open {}", lane.name());
+            bail!("the server of {name} did not open it within {OPEN_LIMIT:?}");
         }
         thread::sleep(POLL);
     }
-    Ok((server, socket))
+    Ok(server)
 }
 
 /// A command in the clients' network, to which more is added, that dies with this thread.

@@ -55,6 +55,12 @@ pub(super) async fn open(
 
 pub(super) struct Opened(Image);
 
+impl Opened {
+    pub(super) fn into_image(self) -> Image {
+        self.0
+    }
+}
+
 impl Device for Opened {
     async fn read(&self, offset: u64, len: u64) -> anyhow::Result<Vec<u8>> {
         Ok(self.0.read(offset, len).await?.to_vec())
