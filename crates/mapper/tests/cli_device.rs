@@ -172,20 +172,20 @@ fn images_that_must_not_be_written_are_served_for_reading_only() {
             "--size",
             "4",
             "--image-feature",
-            "layering,exclusive-lock",
-            "locked",
+            "layering,exclusive-lock,object-map",
+            "mapped",
         ])
         .unwrap();
     let socket = place.path("socket");
-    let (status, said) = place.fails(&["serve", "locked", "--socket", &socket]);
+    let (status, said) = place.fails(&["serve", "mapped", "--socket", &socket]);
     assert_eq!(status, 30, "{said}");
     assert!(
-        said.contains("feature disable rbd/locked exclusive-lock"),
+        said.contains("feature disable rbd/mapped object-map"),
         "{said}"
     );
     assert!(said.contains("--read-only"), "{said}");
     let (server, address) =
-        Server::start(place.command(&["serve", "locked", "--socket", &socket, "--read-only"]));
+        Server::start(place.command(&["serve", "mapped", "--socket", &socket, "--read-only"]));
     let info = tool(
         "qemu-img",
         &["info", "--output", "json", "-f", "raw", &address],

@@ -528,11 +528,11 @@ fn images_come_out_as_they_went_in() {
 
     // What could not be filled is not left behind.
     let line = format!(
-        "import {} locked --image-feature layering,exclusive-lock",
+        "import {} mapped --image-feature layering,exclusive-lock,object-map",
         path("source")
     );
     assert_ne!(orbd(&cluster, &words(&line)).code, 0);
-    assert_eq!(rbd(&cluster, &["info", "locked"]).code, 2);
+    assert_eq!(rbd(&cluster, &["info", "mapped"]).code, 2);
     cluster.destroy().unwrap();
 }
 

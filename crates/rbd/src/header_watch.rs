@@ -109,6 +109,7 @@ impl Image {
             Some(watch) => watch.end().await,
             None => Ok(()),
         };
+        self.lock().forget_client();
         // The next one to take the lock begins to watch anew.
         self.lock().watch_regained();
         Ok(ended?)

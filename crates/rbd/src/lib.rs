@@ -14,6 +14,9 @@
 //! # }
 //! ```
 //!
+//! An image with the feature `exclusive-lock` is locked by the first write, and handed to other clients
+//! that ask for it: see [`Image::close`], [`LockPolicy`] and [`LockStatus`].
+//!
 //! Images whose features call for something that this version does not do when it writes can be read
 //! but not written: see [`Image::check_writable`]. Clones, images being migrated and images of format
 //! 1 are refused.

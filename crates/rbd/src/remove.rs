@@ -12,8 +12,8 @@ use crate::{
 
 /// Removes an image with all its data.
 ///
-/// A lock that a client took by itself and that nobody watching holds is that of a dead client and
-/// does not hinder.
+/// A lock that a client took by itself and that nobody watching holds is that of a dead client, which is
+/// blocklisted, and does not hinder.
 ///
 /// # Errors
 /// [`Error::NoSuchImage`]; [`Error::HasSnapshots`]; [`Error::InUse`] if somebody has it open;
@@ -53,7 +53,24 @@ async fn remove_contents(image: &Image, progress: impl FnMut(Progress) + Send) -
     check_removable(&info, image.full_name())?;
     watchers::check_unwatched(image.pool(), image.header_object(), image.full_name()).await?;
     check_unlocked(&info, image.full_name())?;
-    resize::trim(image, 0, info.size_bytes, progress).await?;
+    let removed = remove_data_and_header(image, info.size_bytes, progress).await;
+    let closed = image.close().await;
+    removed?;
+    match closed {
+        Err(error) if !error.is_not_found() => Err(error),
+        // There is nothing left to unlock or to watch.
+        _ => Ok(()),
+    }
+}
+
+async fn remove_data_and_header(
+    image: &Image,
+    size_bytes: u64,
+    progress: impl FnMut(Progress) + Send,
+) -> Result<()> {
+    // Nobody may take the image into use meanwhile, and a dead owner must not write any more.
+    let _ownership = image.own_for_maintenance().await?;
+    resize::trim(image, 0, size_bytes, progress).await?;
     directory::remove_object(image.pool(), image.header_object()).await
 }
 

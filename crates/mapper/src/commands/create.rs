@@ -179,7 +179,7 @@ async fn fill(pool: &Pool, name: &str, progress: &mut Progress) -> Outcome {
     while let Some(done) = written.try_next().await.map_err(failed)? {
         progress.update(done, size);
     }
-    image.flush().await.map_err(failed)
+    image.close().await.map_err(failed)
 }
 
 /// Names separated by commas, none in an empty word.

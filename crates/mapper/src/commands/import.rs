@@ -221,15 +221,18 @@ impl Transfer<'_> {
             ));
         }
         match len {
-            Some(len) if offset < len => Err(Failure::plain(
-                Errno::EIO,
-                format_args!("import failed: the file ended after {offset} of {len} bytes"),
-            )),
-            None if offset != image.size_bytes() => {
-                image.resize(offset, true, |_| {}).await.map_err(failed)
+            Some(len) if offset < len => {
+                return Err(Failure::plain(
+                    Errno::EIO,
+                    format_args!("import failed: the file ended after {offset} of {len} bytes"),
+                ));
             }
-            _ => image.flush().await.map_err(failed),
+            None if offset != image.size_bytes() => {
+                image.resize(offset, true, |_| {}).await.map_err(failed)?;
+            }
+            _ => {}
         }
+        image.close().await.map_err(failed)
     }
 }
 

@@ -7,7 +7,6 @@ use denc::EntityAddr;
 use rados::config::{Config, OptionValue};
 use rados::{Errno, Operation, Pool, Watchers};
 
-use super::holds;
 use crate::lock::{AUTOMATIC_TAG, LockInfo, Locker, NewLock, automatic_cookie};
 use crate::notification::ClientId;
 use crate::{Image, Result, directory, lock};
@@ -35,11 +34,9 @@ pub(super) async fn acquire(image: &Image, client: ClientId) -> Result<Attempt> 
             return Ok(Attempt::Taken);
         }
         let info = lock_info(image).await?;
-        let owner = match owner(image, &info)? {
+        let Some(owner) = owner(image, &info)? else {
             // It has been given up since.
-            None => continue,
-            Some(_) if holds(image.pool(), &info, client) => return Ok(Attempt::Taken),
-            Some(owner) => owner,
+            continue;
         };
         attempts += 1;
         if attempts == MAX_ATTEMPTS || is_alive(image, owner).await? {

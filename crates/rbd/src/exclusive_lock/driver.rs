@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use denc::EntityName;
 use futures_util::FutureExt;
 use rados::{Errno, Operation};
 use tokio::task::JoinSet;
@@ -175,7 +176,12 @@ impl Driver {
         )
         .await;
         match info {
-            Ok(info) => Ok(super::holds(self.image.pool(), &info, client)),
+            Ok(info) => {
+                let name = EntityName::client(client.gid);
+                let cookie = lock::automatic_cookie(client.handle);
+                let mut lockers = info.lockers.iter();
+                Ok(lockers.any(|locker| locker.name == name && locker.cookie == cookie))
+            }
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }

@@ -248,6 +248,12 @@ impl ExclusiveLock {
         self.lock().client = Some(client);
     }
 
+    /// This client does not watch any more. A lock that it takes all the same while the watch ends is
+    /// taken for lost.
+    pub(crate) fn forget_client(&self) {
+        self.lock().client = None;
+    }
+
     /// The next job. For the driver alone.
     ///
     /// Cancel-safe.

@@ -44,8 +44,6 @@ mod machine;
 
 use std::pin::pin;
 
-use denc::EntityName;
-use rados::Pool;
 use tokio::time::timeout;
 
 pub(crate) use self::acquire::fence;
@@ -54,8 +52,7 @@ pub(crate) use self::holder::ExclusiveLock;
 use self::holder::{Answer, Grant, Pin, Wish};
 use self::machine::Event;
 use crate::in_flight::Submitted;
-use crate::lock::{LockInfo, automatic_cookie};
-use crate::notification::{ClientId, Message, Response};
+use crate::notification::{Message, Response};
 use crate::{Error, Features, Image, Locker, Result};
 
 /// What the owner of an image's lock does when others ask for it.
@@ -240,13 +237,4 @@ impl ExclusiveLock {
     pub(crate) fn watch_regained(&self) {
         self.handle(Event::WatchRegained);
     }
-}
-
-/// Whether this client has the lock, by what the cluster says of it.
-fn holds(pool: &Pool, info: &LockInfo, client: ClientId) -> bool {
-    let name = EntityName::client(pool.cluster().global_id());
-    let cookie = automatic_cookie(client.handle);
-    info.lockers
-        .iter()
-        .any(|locker| locker.name == name && locker.cookie == cookie)
 }

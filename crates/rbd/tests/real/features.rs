@@ -11,16 +11,12 @@ async fn unwritable_images_say_what_to_turn_off() {
     let pool = pool().await;
     let cases = [
         (
-            "exclusive-lock",
-            "orbd feature disable rbd/CASE exclusive-lock",
-        ),
-        (
             "layering,exclusive-lock,object-map,fast-diff,deep-flatten",
-            "orbd feature disable rbd/CASE exclusive-lock,object-map,fast-diff",
+            "orbd feature disable rbd/CASE object-map,fast-diff",
         ),
         (
             "exclusive-lock,journaling",
-            "rbd feature disable rbd/CASE exclusive-lock,journaling",
+            "rbd feature disable rbd/CASE journaling",
         ),
     ];
     for (index, (features, remedy)) in cases.into_iter().enumerate() {

@@ -378,3 +378,31 @@ async fn an_image_dropped_without_being_closed_is_no_hindrance_to_its_own_client
     }
     assert!(!pool.cluster().is_blocklisted());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_owner_does_not_bring_back_what_is_removed() {
+    create_locked("removed", 8 << 20).await;
+    let pool = pool().await;
+    let id = open(&pool, "removed").await.id();
+    let stopped = Stopped::start(
+        IMPATIENT,
+        |connection| async move {
+            let pool = connection.pool("rbd").await.unwrap();
+            let image = Image::open(&pool, "removed", watching()).await.unwrap();
+            image.write(0, filled(1, 4096)).await.unwrap();
+            image
+        },
+        |image| async move { image.write(0, filled(2, 4096)).await.unwrap_err() },
+    )
+    .await;
+    let error = rbd::remove(&pool, "removed", |_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error:?}");
+    let image = open(&pool, "removed").await;
+    while !image.watchers().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    rbd::remove(&pool, "removed", |_| {}).await.unwrap();
+    let error = stopped.resume();
+    assert_eq!(error.errno(), Errno::ESHUTDOWN, "{error:?}");
+    assert!(!objects("rbd").iter().any(|object| object.contains(&id)));
+}
