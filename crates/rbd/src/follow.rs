@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::watch;
+
 /// Counts what was announced, so that it is known whether the header was read since.
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     announced: AtomicU64,
     /// What had been announced when the header was last about to be read.
     known: AtomicU64,
+    /// Tells those who want to know at once.
+    changes: watch::Sender<()>,
 }
 
 impl Follower {
@@ -26,15 +30,30 @@ impl Follower {
         self.known.fetch_max(announced, Ordering::AcqRel);
     }
 
+    /// Hears of every change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     /// The header has changed, or may have.
     pub(crate) fn announce(&self) {
         self.announced.fetch_add(1, Ordering::AcqRel);
+        self.changes.send_replace(());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_wants_to_know_of_changes_hears_of_them() {
+        let follower = Follower::default();
+        let mut changes = follower.changes();
+        assert!(!changes.has_changed().unwrap());
+        follower.announce();
+        assert!(changes.has_changed().unwrap());
+    }
 
     #[test]
     fn what_is_announced_while_reading_is_read_again() {

@@ -329,6 +329,13 @@ impl Image {
         Ok(())
     }
 
+    /// Hears of changes that others make to the header, as soon as they announce them: what
+    /// [`refresh`](Self::refresh) would find may have changed then. Nothing is heard by an image opened
+    /// without [`watch`](OpenOptions::watch).
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.inner.follower.changes()
+    }
+
     /// What the header says, read again if others said that they changed it.
     pub(crate) async fn current_info(&self) -> Result<Arc<ImageInfo>> {
         if self.is_stale() {
