@@ -10,6 +10,7 @@
 
 mod error;
 pub mod image;
+mod ledger;
 pub mod memory;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 pub use error::DeviceError;
+pub use ledger::{Ledger, Tally, Traffic};
 
 /// What an operation on a device gives.
 pub type Result<T, E = DeviceError> = std::result::Result<T, E>;
