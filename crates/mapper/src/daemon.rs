@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   parent: spawn ---orders---> daemon: start ... attach ... ready
-//!   parent: spawn <----------------report--------------------'      serve ... signal ... detach, exit
+//!   parent: spawn <----------------report--------------------'      serve ... stop ... detach, exit
 //! ```
 
 use std::ffi::OsStr;
@@ -22,12 +22,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
-use crate::kernel::Attachment;
 
 /// What a daemon reports: one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -245,90 +243,6 @@ fn protect() {
     }
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
         debug!(%error, "no protection from being killed for want of memory");
-    }
-}
-
-/// How a daemon is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// After everything is written back; not at all if the device is in use.
-    Graceful,
-    /// At any rate.
-    Forced,
-}
-
-/// The signals by which a daemon is told to end: `SIGTERM` and `SIGINT` gracefully, `SIGQUIT` by force.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-}
-
-impl Signals {
-    /// Begins to take the signals.
-    ///
-    /// # Errors
-    /// If the system refuses.
-    ///
-    /// # Panics
-    /// Outside a Tokio runtime.
-    pub fn new() -> Result<Self> {
-        let take = |kind| signal(kind).map_err(Error::system("take a signal"));
-        Ok(Self {
-            terminate: take(SignalKind::terminate())?,
-            interrupt: take(SignalKind::interrupt())?,
-            quit: take(SignalKind::quit())?,
-        })
-    }
-
-    /// Waits for the next signal.
-    ///
-    /// **Cancellation:** safe.
-    pub async fn next(&mut self) -> Stop {
-        tokio::select! {
-            _ = self.terminate.recv() => Stop::Graceful,
-            _ = self.interrupt.recv() => Stop::Graceful,
-            _ = self.quit.recv() => Stop::Forced,
-        }
-    }
-}
-
-/// Why serving a device has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// As told by a signal; the device is given up.
-    Stopped,
-    /// The kernel let go of the device by itself.
-    Disconnected,
-}
-
-/// Serves an attached device until a signal says to give it up, and that worked, or the kernel lets go of it. A device that is
-/// in use, or takes longer than `limit` to write back, is not given up unless by force.
-///
-/// **Cancellation:** the device stays attached, unless a signal had come.
-///
-/// # Errors
-/// If even force did not work.
-pub async fn serve_until_stopped<A: Attachment>(
-    attachment: &mut A,
-    signals: &mut Signals,
-    limit: Duration,
-) -> Result<Ended> {
-    loop {
-        let stop = tokio::select! {
-            stop = signals.next() => stop,
-            () = attachment.ended() => return Ok(Ended::Disconnected),
-        };
-        info!(?stop, device = %attachment.path().display(), "told to stop");
-        match attachment.detach(limit, stop == Stop::Forced).await {
-            Ok(()) => return Ok(Ended::Stopped),
-            Err(error) if stop == Stop::Forced => return Err(error),
-            Err(error) => {
-                let error: &(dyn std::error::Error + 'static) = &error;
-                warn!(error, "the device is not given up");
-            }
-        }
     }
 }
 

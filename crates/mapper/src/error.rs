@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::mount::Contents;
 use crate::state::MappedSpec;
 
@@ -55,6 +57,16 @@ pub enum Error {
         /// The device or mount point.
         device: PathBuf,
     },
+    /// A program has the device open.
+    #[error("{} is in use by {program} (process {pid})", device.display())]
+    OpenBy {
+        /// The device.
+        device: PathBuf,
+        /// The program's name.
+        program: String,
+        /// Its number.
+        pid: i32,
+    },
     /// What is on the device cannot be mounted, and may not be overwritten.
     #[error("{} is not mounted: there is {} on it", device.display(), contents.describe())]
     NotMountable {
@@ -91,6 +103,12 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// The daemon is there and does not answer.
+    #[error("the daemon (process {pid}) does not answer")]
+    Silent {
+        /// Its number.
+        pid: i32,
+    },
     /// Something took longer than it may.
     #[error("{action} took longer than {limit:?}")]
     TimedOut {
@@ -102,6 +120,34 @@ pub enum Error {
 }
 
 impl Error {
+    /// The closest errno, for the exit status of a command.
+    pub fn errno(&self) -> i32 {
+        let errno = match self {
+            Self::Path { source, .. } | Self::System { source, .. } | Self::Nbd { source, .. } => {
+                return source.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
+            }
+            Self::Daemon { exit_code, .. } => return i32::from(*exit_code),
+            Self::DriverMissing { .. } => Errno::NODEV,
+            Self::Busy { .. } | Self::OpenBy { .. } | Self::AlreadyMapped { .. } => Errno::BUSY,
+            Self::NotMountable { .. } => Errno::INVAL,
+            Self::TimedOut { .. } | Self::Silent { .. } => Errno::TIMEDOUT,
+            Self::Netlink(_) | Self::Tool { .. } => Errno::IO,
+        };
+        errno.raw_os_error()
+    }
+
+    /// What happened, with all that it came from, in one line.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
+    }
+
     /// A failure of an action on a path, for `map_err`.
     pub(crate) fn path<E: Into<io::Error>>(
         action: &'static str,

@@ -92,6 +92,11 @@ impl FuseFile {
         &self.file
     }
 
+    /// The connection's number in `/sys/fs/fuse/connections`.
+    pub const fn connection(&self) -> u32 {
+        self.connection
+    }
+
     /// Closes the file and waits until nobody else uses it, either. If that takes longer than `limit`, requests that
     /// wait for the device are failed.
     ///
@@ -151,8 +156,8 @@ fn mount_file(fuse: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// Fails what waits on a connection, and everything after that.
-fn abort(connection: u32) -> Result<()> {
+/// Fails what waits on a connection, and everything after that. A connection that is gone already is fine.
+pub(crate) fn abort(connection: u32) -> Result<()> {
     let write = || {
         // The file system of FUSE's controls need not be mounted anywhere, either.
         let context = fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -168,9 +173,10 @@ fn abort(connection: u32) -> Result<()> {
         )?;
         rustix::io::write(&file, b"1")
     };
-    write()
-        .map(drop)
-        .map_err(Error::system("abort a FUSE connection"))
+    match write() {
+        Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::system("abort a FUSE connection")(error)),
+    }
 }
 
 /// The file system.

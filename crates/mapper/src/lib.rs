@@ -2,14 +2,18 @@
 #![deny(unsafe_code)]
 
 mod blocking;
+pub mod control;
 pub mod daemon;
 pub mod device;
 mod error;
 pub mod fuse;
+pub mod image_probe;
 pub mod kernel;
 pub mod mount;
 pub mod nbd;
+pub mod serving;
 pub mod state;
+mod sync;
 #[expect(unsafe_code, reason = "calls to the kernel that no library wraps")]
 mod sys;
 

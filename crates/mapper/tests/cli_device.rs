@@ -4,117 +4,12 @@
 //! `/dev/loop-control`.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use std::io::{BufRead, BufReader};
+mod support;
+
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
 
 use minicluster::{Cluster, Store};
-use tempfile::TempDir;
-
-/// A cluster with the pool `rbd`, and a directory for all that the commands leave behind.
-struct Place {
-    cluster: Cluster,
-    directory: TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let cluster = Cluster::builder()
-            .mons(1)
-            .osds(1)
-            .mgr(false)
-            .store(Store::Memstore)
-            .start()
-            .unwrap();
-        cluster.create_pool("rbd", 8).unwrap();
-        Self {
-            cluster,
-            directory: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.directory
-            .path()
-            .join(name)
-            .to_str()
-            .unwrap()
-            .to_owned()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_orbd"));
-        command
-            .args(args)
-            .env("CEPH_CONF", self.cluster.conf_path())
-            .env("ORBD_RUN_DIR", self.directory.path().join("run"));
-        for name in ["CEPH_ARGS", "CEPH_KEYRING", "CEPH_KEY"] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Runs a command that must work, and gives what it printed.
-    fn works(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs a command that must fail, and gives its status and what it said.
-    fn fails(&self, args: &[&str]) -> (i32, String) {
-        let output = self.run(args);
-        assert!(!output.status.success(), "{args:?}");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().unwrap(), said)
-    }
-}
-
-/// A child that does not outlive the test.
-struct Server(Child);
-
-impl Server {
-    fn start(mut command: Command) -> (Self, String) {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut address = String::new();
-        let stdout = child.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut address).unwrap();
-        (Self(child), address.trim_end().to_owned())
-    }
-
-    /// Ends it as an operator would.
-    fn stop(mut self) {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn tool(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn contents(len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|index| u8::try_from((index / 3 + index / 4096) % 256).unwrap())
-        .collect()
-}
+use support::place::{Place, Server, contents, tool};
 
 #[test]
 fn what_clients_write_is_in_the_image() {
@@ -259,12 +154,7 @@ fn a_device_goes_as_it_came() {
         .unwrap();
     assert!(std::fs::read(place.path("exported")).unwrap() == source);
     // Neither mappings nor logs are left.
-    let left: Vec<_> = std::fs::read_dir(place.path("run"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .filter(|name| name != "lock")
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    place.assert_clean();
     let (status, said) = place.fails(&["map", "--device-type", "fuse", "nosuch"]);
     assert_eq!(status, 2, "{said}");
     assert!(said.starts_with("orbd: "), "{said}");
@@ -369,7 +259,6 @@ fn fio_verifies_an_image_with_its_data_in_an_erasure_coded_pool() {
     ] {
         cluster.ceph(command).unwrap();
     }
-    let directory = tempfile::tempdir().unwrap();
-    let place = Place { cluster, directory };
+    let place = Place::with(cluster);
     verify_served_image(&place, &["--data-pool", "parts"]);
 }

@@ -6,18 +6,25 @@
 
 mod support;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mapper::Error;
-use mapper::daemon::{Daemon, Ended, Signals, serve_until_stopped, spawn};
+use mapper::control::{self, ClusterState, Control, Status, Stop};
+use mapper::daemon::{Daemon, spawn};
 use mapper::device::memory::MemoryDevice;
-use mapper::kernel::{AttachOptions, Attachment, DeviceBackend, DeviceType, LoopBackend};
+use mapper::device::{Ledger, Tally};
+use mapper::kernel::{
+    AttachOptions, Attachment, DeviceBackend, DeviceType, Identity, LoopBackend, Orphan,
+};
 use mapper::mount::{MountOptions, mount, unmount};
+use mapper::serving::{Masters, Probe, Served, Signals, serve_until_stopped};
 use mapper::state::{MappedSpec, Mapping, ProcessId, Query, Registry};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use support::MIB;
+use support::{MIB, run};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const INTERNAL: &str = "internal-daemon";
@@ -27,6 +34,8 @@ const SECRET: &str = "AQDnobodyShouldSeeThis";
 struct Orders {
     behaviour: String,
     directory: PathBuf,
+    /// Where to write how serving ended.
+    report: PathBuf,
     key: String,
 }
 
@@ -48,9 +57,15 @@ fn main() {
         println!("test a_mapping_outlives_the_command ... ok");
         a_killed_daemon_leaves_a_stale_mapping().await;
         println!("test a_killed_daemon_leaves_a_stale_mapping ... ok");
+        what_is_not_answered_is_kept_until_force_gives_it_up().await;
+        println!("test what_is_not_answered_is_kept_until_force_gives_it_up ... ok");
+        a_second_signal_is_force().await;
+        println!("test a_second_signal_is_force ... ok");
+        a_killed_daemon_does_not_wait_for_itself().await;
+        println!("test a_killed_daemon_does_not_wait_for_itself ... ok");
     });
     // As the usual harness ends, for who counts tests.
-    println!("\ntest result: ok. 4 passed; 0 failed; 0 ignored");
+    println!("\ntest result: ok. 7 passed; 0 failed; 0 ignored");
 }
 
 fn be_the_daemon() {
@@ -66,34 +81,70 @@ fn be_the_daemon() {
         _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let registry = Registry::open(Some(orders.directory)).unwrap();
-        let mapping = Mapping {
-            process: ProcessId::current().unwrap(),
-            spec: spec(),
-            device_type: DeviceType::Fuse,
-            is_read_only: false,
-            device: None,
-            mount_point: None,
-            identifier: None,
-            log_file: None,
-        };
-        let mut claim = match registry.claim(mapping, false) {
-            Ok(claim) => claim,
-            Err(error) => return daemon.failed(error.to_string(), 16),
-        };
-        let device = Arc::new(MemoryDevice::new(64 * MIB));
-        let options = AttachOptions::default();
-        let mut attached = LoopBackend.attach(device, &options).await.unwrap();
-        let path = attached.path().to_owned();
-        claim
-            .update(|mapping| mapping.device = Some(path.clone()))
-            .unwrap();
-        let mut signals = Signals::new().unwrap();
-        daemon.ready(&path).unwrap();
-        let ended = serve_until_stopped(&mut attached, &mut signals, LIMIT).await;
-        assert_eq!(ended.unwrap(), Ended::Stopped);
-    });
+    runtime.block_on(serve(daemon, orders));
+    runtime.shutdown_background();
+}
+
+async fn serve(daemon: Daemon, orders: Orders) {
+    let registry = Registry::open(Some(orders.directory)).unwrap();
+    let mapping = Mapping {
+        process: ProcessId::current().unwrap(),
+        spec: spec(),
+        device_type: DeviceType::Fuse,
+        is_read_only: false,
+        device: None,
+        mount_point: None,
+        identifier: None,
+        identity: Identity::default(),
+        log_file: None,
+    };
+    let mut claim = match registry.claim(mapping, false) {
+        Ok(claim) => claim,
+        Err(error) => return daemon.failed(error.to_string(), 16),
+    };
+    let memory = MemoryDevice::new(64 * MIB);
+    let ledger = Ledger::new(Arc::new(memory.clone()));
+    let served = Arc::new(Served::new(ledger.clone(), NoCluster));
+    let socket = registry.socket(claim.mapping().process);
+    let mut masters = Masters {
+        signals: Signals::new().unwrap(),
+        control: Control::listen(&socket, Arc::clone(&served)).unwrap(),
+    };
+    let options = AttachOptions::default();
+    let mut attached = LoopBackend
+        .attach(Arc::new(ledger), &options)
+        .await
+        .unwrap();
+    let path = attached.path().to_owned();
+    claim
+        .update(|mapping| {
+            mapping.device = Some(path.clone());
+            mapping.identity = attached.identity();
+        })
+        .unwrap();
+    memory.hold(orders.behaviour != "serve");
+    if orders.behaviour == "wait for itself" {
+        let device = path.clone();
+        std::thread::spawn(move || {
+            dirty(&device);
+            File::open(device).unwrap().sync_all()
+        });
+    }
+    daemon.ready(&path).unwrap();
+    let (_sizes, mut sizes) = tokio::sync::watch::channel(64 * MIB);
+    let ended = serve_until_stopped(&mut attached, &served, &mut masters, &mut sizes).await;
+    // Somebody has to see what was lost when nobody asked.
+    std::fs::write(orders.report, format!("{ended:?}")).unwrap();
+    masters.control.close().await;
+}
+
+/// What a device in memory has behind it.
+struct NoCluster;
+
+impl Probe for NoCluster {
+    async fn cluster(&self, _: Duration) -> ClusterState {
+        ClusterState::Answers
+    }
 }
 
 fn spec() -> MappedSpec {
@@ -110,6 +161,7 @@ async fn start(behaviour: &str, directory: &Path, limit: Duration) -> mapper::Re
     let orders = Orders {
         behaviour: behaviour.to_owned(),
         directory: directory.to_owned(),
+        report: directory.join("report"),
         key: SECRET.to_owned(),
     };
     let log = directory.join("log");
@@ -126,7 +178,7 @@ impl Drop for Reaper {
             if mapping.is_alive()
                 && let Some(pid) = rustix::process::Pid::from_raw(mapping.process.pid())
             {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
         }
     }
@@ -211,17 +263,18 @@ async fn a_mapping_outlives_the_command() {
     };
     mount(&device, mount_point.path(), &options).await.unwrap();
     std::fs::write(mount_point.path().join("hello"), "ceph").unwrap();
-    let busy = mapping.stop(false, Duration::from_millis(500)).await;
-    assert!(matches!(busy, Err(Error::Busy { .. })), "{busy:?}");
+    let busy = stop(dir.path(), &mapping, Stop::GRACEFUL).await;
+    assert_eq!(busy.unwrap_err().errno(), 16);
     // Nor is it given up when a signal comes from somewhere else.
-    let pid = rustix::process::Pid::from_raw(mapping.process.pid()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    signal(&mapping, Signal::TERM);
     std::fs::write(mount_point.path().join("hello"), "again").unwrap();
     assert!(mapping.is_alive());
     unmount(mount_point.path(), LIMIT).await.unwrap();
-    mapping.stop(false, LIMIT).await.unwrap();
-    assert!(!mapping.is_alive());
+    let dropped = stop(dir.path(), &mapping, Stop::GRACEFUL).await.unwrap();
+    assert!(dropped.is_empty(), "{dropped}");
+    assert!(mapping.wait(LIMIT).await.unwrap());
     assert!(registry.list().unwrap().is_empty());
+    assert!(!registry.socket(mapping.process).exists());
     assert!(!in_use(&device));
 }
 
@@ -231,24 +284,156 @@ async fn a_killed_daemon_leaves_a_stale_mapping() {
     let device = start("serve", dir.path(), LIMIT).await.unwrap();
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
-    let pid = rustix::process::Pid::from_raw(mapping.process.pid()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    // Waits for the end, which is on its way.
-    mapping.stop(false, LIMIT).await.unwrap();
+    signal(&mapping, Signal::KILL);
+    assert!(mapping.wait(LIMIT).await.unwrap());
+    let silent = stop(dir.path(), &mapping, Stop::FORCED).await;
+    assert!(matches!(silent, Err(Error::Silent { .. })), "{silent:?}");
     let [stale] = registry
         .find(&Query::Spec(spec()))
         .unwrap()
         .try_into()
         .unwrap();
     assert!(!stale.is_alive());
-    DeviceType::Fuse
-        .release_orphan(&device, false)
-        .await
-        .unwrap();
+    let orphan = stale.orphan().unwrap();
+    // What has become somebody else's in the meantime is left alone.
+    let stranger = dir.path().join("stranger");
+    std::fs::write(&stranger, vec![0; 1 << 20]).unwrap();
+    let borrowed = run("losetup", &["--show", "-f", stranger.to_str().unwrap()]).await;
+    let borrowed = PathBuf::from(String::from_utf8(borrowed.stdout).unwrap().trim());
+    let mistaken = Orphan {
+        path: &borrowed,
+        ..orphan
+    };
+    let release = |orphan| DeviceType::Fuse.release_orphan(orphan, true, LIMIT);
+    release(&mistaken).await.unwrap();
+    assert!(in_use(&borrowed));
+    support::succeed("losetup", &["-d", borrowed.to_str().unwrap()]).await;
+    release(&orphan).await.unwrap();
     assert!(!in_use(&device));
     registry.remove_stale(&stale).unwrap();
     assert!(registry.list().unwrap().is_empty());
+    assert!(!registry.socket(stale.process).exists());
 }
+
+async fn what_is_not_answered_is_kept_until_force_gives_it_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let _reaper = Reaper(dir.path().to_owned());
+    let device = start("hold", dir.path(), LIMIT).await.unwrap();
+    let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
+    let [mapping] = registry.list().unwrap().try_into().unwrap();
+    dirty(&device);
+    let kept = stop(dir.path(), &mapping, impatient(false)).await;
+    assert_eq!(kept.unwrap_err().errno(), 110);
+    assert!(mapping.is_alive() && in_use(&device));
+    let status = control::status(dir.path(), &mapping, LIMIT).await.unwrap();
+    assert!(!status.is_stopping);
+    assert!(status.traffic.in_flight.writes > 0);
+
+    let dropped = stop(dir.path(), &mapping, impatient(true)).await.unwrap();
+    assert_eq!(dropped.written_bytes, DIRTY_BYTES, "{dropped}");
+    assert!(mapping.wait(LIMIT).await.unwrap());
+    assert!(!in_use(&device));
+    assert!(registry.list().unwrap().is_empty());
+}
+
+async fn a_second_signal_is_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let _reaper = Reaper(dir.path().to_owned());
+    let device = start("hold", dir.path(), LIMIT).await.unwrap();
+    let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
+    let [mapping] = registry.list().unwrap().try_into().unwrap();
+    dirty(&device);
+    signal(&mapping, Signal::TERM);
+    until_status(dir.path(), &mapping, |status| status.is_stopping).await;
+    signal(&mapping, Signal::TERM);
+    assert!(mapping.wait(LIMIT).await.unwrap());
+    let report = std::fs::read_to_string(dir.path().join("report")).unwrap();
+    let lost = format!("written_bytes: {DIRTY_BYTES}");
+    assert!(
+        report.contains("Stopped") && report.contains(&lost),
+        "{report}"
+    );
+    assert!(!in_use(&device));
+    assert!(registry.list().unwrap().is_empty());
+}
+
+/// One that waits for its own device cannot end before the device gives up on it.
+async fn a_killed_daemon_does_not_wait_for_itself() {
+    for behaviour in ["hold", "wait for itself"] {
+        let dir = tempfile::tempdir().unwrap();
+        let _reaper = Reaper(dir.path().to_owned());
+        let device = start(behaviour, dir.path(), LIMIT).await.unwrap();
+        let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
+        let [mapping] = registry.list().unwrap().try_into().unwrap();
+        if behaviour == "hold" {
+            dirty(&device);
+            signal(&mapping, Signal::TERM);
+        }
+        until_status(dir.path(), &mapping, |status| {
+            status.traffic.in_flight.writes > 0
+        })
+        .await;
+        signal(&mapping, Signal::KILL);
+        let died = async {
+            while mapping.is_alive() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, died).await.unwrap();
+        let orphan = mapping.orphan().unwrap();
+        DeviceType::Fuse
+            .release_orphan(&orphan, true, LIMIT)
+            .await
+            .unwrap();
+        assert!(mapping.wait(LIMIT).await.unwrap());
+        registry.remove_stale(&mapping).unwrap();
+        assert!(!in_use(&device), "{behaviour}");
+    }
+}
+
+async fn stop(directory: &Path, mapping: &Mapping, stop: Stop) -> mapper::Result<Tally> {
+    control::stop(directory, mapping, stop, |_| {}).await
+}
+
+/// A stop that does not wait long.
+fn impatient(is_forced: bool) -> Stop {
+    Stop {
+        is_forced,
+        patience: Duration::from_millis(300),
+    }
+}
+
+fn signal(mapping: &Mapping, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(mapping.process.pid()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Writes something that stays in the kernel's cache.
+fn dirty(device: &Path) {
+    use std::os::unix::fs::FileExt;
+
+    let device = std::fs::OpenOptions::new()
+        .write(true)
+        .open(device)
+        .unwrap();
+    device.write_all_at(&[7; DIRTY], 0).unwrap();
+}
+
+async fn until_status(directory: &Path, mapping: &Mapping, is_it: impl Fn(&Status) -> bool) {
+    let seen = async {
+        loop {
+            let status = control::status(directory, mapping, LIMIT).await.unwrap();
+            if is_it(&status) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, seen).await.unwrap();
+}
+
+const DIRTY: usize = 64 << 10;
+const DIRTY_BYTES: u64 = DIRTY as u64;
 
 /// Whether there is something behind a loop device.
 fn in_use(device: &Path) -> bool {

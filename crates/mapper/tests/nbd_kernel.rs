@@ -12,7 +12,7 @@ use std::time::Duration;
 use mapper::Error;
 use mapper::device::memory::{MemoryDevice, Operation};
 use mapper::kernel::{
-    AttachOptions, Attachment, DeviceBackend, DeviceType, NbdAttachment, NbdBackend,
+    AttachOptions, Attachment, DeviceBackend, DeviceType, NbdAttachment, NbdBackend, Orphan,
 };
 use support::{MIB, succeed};
 
@@ -171,8 +171,14 @@ async fn an_orphan_can_be_released() {
         std::fs::read_to_string(format!("/sys/block/{name}/size")).unwrap()
     };
     assert_eq!(size(&path).trim(), "2048");
-    DeviceType::Nbd.release_orphan(&path, false).await.unwrap();
+    let orphan = Orphan {
+        path: &path,
+        identity: attached.identity(),
+        identifier: None,
+    };
+    let release = || DeviceType::Nbd.release_orphan(&orphan, false, LIMIT);
+    release().await.unwrap();
     attached.ended().await;
     // Once more does no harm.
-    DeviceType::Nbd.release_orphan(&path, false).await.unwrap();
+    release().await.unwrap();
 }

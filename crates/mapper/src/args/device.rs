@@ -78,6 +78,14 @@ pub(crate) struct Unmap {
     /// Options, separated by commas: `force`.
     #[arg(short, long)]
     pub(crate) options: Vec<String>,
+
+    /// Give the device up even if it is in use or the cluster does not answer, and say what is lost.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// Seconds to wait until everything is written back (60), or by force, until any request is answered (10).
+    #[arg(long, value_name = "seconds")]
+    pub(crate) timeout: Option<u32>,
 }
 
 /// `orbd serve`.
@@ -109,6 +117,10 @@ pub(crate) struct Serve {
     /// Name of the export; the image's unless told. The default export is always served.
     #[arg(long, value_name = "name")]
     pub(crate) export_name: Option<String>,
+
+    /// Seconds that requests under way may take when the server is told to end (60).
+    #[arg(long, value_name = "seconds")]
+    pub(crate) stop_timeout: Option<u32>,
 }
 
 /// `orbd mount`.
@@ -140,4 +152,12 @@ pub(crate) struct Umount {
     /// Where it is mounted.
     #[arg(value_name = "directory", num_args = 0..=1)]
     pub(crate) words: Vec<String>,
+
+    /// Unmount even if files are open or the cluster does not answer, and say what is lost.
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// Seconds to wait until everything is written back (60), or by force, until any request is answered (10).
+    #[arg(long, value_name = "seconds")]
+    pub(crate) timeout: Option<u32>,
 }

@@ -36,14 +36,18 @@ pub(crate) fn run(invocation: Invocation) -> Outcome {
             | Command::Import(_)
             | Command::Serve(_)
     );
-    runtime(moves_data)?.block_on(run_on(invocation.command, &session))
+    let runtime = runtime(moves_data)?;
+    let outcome = runtime.block_on(run_on(invocation.command, &session));
+    // A thread may still wait for the kernel, which nobody has to wait for.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn run_on(command: Command, session: &Session) -> Outcome {
     match command {
         Command::Bench(args) => bench::run(args, session).await,
         Command::Create(args) => create::run(args, session).await,
-        Command::Device(Device::List(args)) | Command::Showmapped(args) => device::list(args),
+        Command::Device(Device::List(args)) | Command::Showmapped(args) => device::list(args).await,
         Command::Device(Device::Map(args)) | Command::Map(args) => device::map(args, session).await,
         Command::Device(Device::Unmap(args)) | Command::Unmap(args) => {
             device::unmap(args, session).await

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::backend::{AttachOptions, Attachment, DeviceBackend, DeviceType};
+use super::backend::{AttachOptions, Attachment, DeviceBackend, DeviceType, Identity, Orphan};
 use super::loop_device::{self, LoopAttachment, LoopBackend};
 use super::nbd::{self, NbdAttachment, NbdBackend};
 use crate::device::BlockDevice;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A device attached in any way.
 #[derive(Debug)]
@@ -29,15 +29,27 @@ impl DeviceType {
         }
     }
 
-    /// Gives up a device whose daemon is dead. Nothing is written back, since nobody could take it.
+    /// Gives up a device whose daemon is dead, unless it has become somebody else's since. Nothing is written back, since
+    /// nobody could take it. By force it is given up even if it is in use; it then goes with the last of those who use it.
     ///
     /// # Errors
-    /// If the device is in use, unless that is to be ignored by `is_forced`.
-    pub async fn release_orphan(self, path: &Path, is_forced: bool) -> Result<()> {
-        match self {
-            Self::Nbd => nbd::release_orphan(path, is_forced).await,
-            Self::Fuse => loop_device::release_orphan(path, is_forced).await,
-        }
+    /// If the device is in use, unless by force; or if it takes longer than `limit`.
+    pub async fn release_orphan(
+        self,
+        orphan: &Orphan<'_>,
+        is_forced: bool,
+        limit: Duration,
+    ) -> Result<()> {
+        let released = async {
+            match self {
+                Self::Nbd => nbd::release_orphan(orphan, is_forced).await,
+                Self::Fuse => loop_device::release_orphan(orphan, is_forced).await,
+            }
+        };
+        let action = "give a device up";
+        tokio::time::timeout(limit, released)
+            .await
+            .map_err(|_| Error::TimedOut { action, limit })?
     }
 }
 
@@ -81,6 +93,13 @@ impl Attachment for AnyAttachment {
         match self {
             Self::Nbd(attachment) => attachment.ended().await,
             Self::Fuse(attachment) => attachment.ended().await,
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        match self {
+            Self::Nbd(attachment) => attachment.identity(),
+            Self::Fuse(attachment) => attachment.identity(),
         }
     }
 

@@ -44,18 +44,45 @@ pub trait Attachment: Send + Sync + 'static {
     /// **Cancellation:** safe.
     fn ended(&self) -> impl Future<Output = ()> + Send;
 
-    /// Writes back what is not written yet and gives the device up. After `limit` what still waits for the device is
-    /// failed.
+    /// What tells the device from others that come later under the same path.
+    fn identity(&self) -> Identity;
+
+    /// Writes back what is not written yet and gives the device up.
+    ///
+    /// By force it does so even if the device is in use, or is not written back within `limit`, or at all. Then it is the
+    /// device behind it that has to fail what the kernel still waits for: see [`Ledger::abandon`](crate::device::Ledger::abandon).
     ///
     /// **Cancellation:** not safe, the device may stay behind.
     ///
     /// # Errors
-    /// If the device is in use, unless that is to be ignored by `is_forced`. The attachment is then still good.
+    /// Unless by force, if the device is in use, or is not written back within `limit`. The attachment is then still good.
     fn detach(
         &mut self,
         limit: Duration,
         is_forced: bool,
     ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What tells a device from others that come later under the same path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The kernel's own number for it, which is never used again. Linux 5.15 and later have it for loop devices.
+    #[serde(default)]
+    pub diskseq: Option<u64>,
+    /// The FUSE connection behind it, if there is one: its number in `/sys/fs/fuse/connections`.
+    #[serde(default)]
+    pub fuse_connection: Option<u32>,
+}
+
+/// A device whose daemon is dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Orphan<'a> {
+    /// Where it is, or was.
+    pub path: &'a Path,
+    /// What tells it from others.
+    pub identity: Identity,
+    /// The name by which the kernel knows what is behind it, where it can.
+    pub identifier: Option<&'a str>,
 }
 
 /// How a device is to be attached.

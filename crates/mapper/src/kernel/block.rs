@@ -4,13 +4,17 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use tracing::debug;
 
+use super::openers;
+use crate::blocking::blocking;
 use crate::device::Limits;
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::mount::MountPoint;
+use crate::{sync, sys};
 
 /// Opens a block device.
 pub(crate) fn open(path: &Path, is_read_only: bool) -> Result<File> {
@@ -32,10 +36,53 @@ pub(crate) fn open_exclusively(path: &Path) -> Result<File> {
     }
 }
 
-/// Writes back and drops what the page cache has for a device.
-pub(crate) fn write_back(device: &File, path: &Path) -> Result<()> {
-    device.sync_all().map_err(Error::path("write back", path))?;
-    sys::flush_buffers(device).map_err(Error::path("drop the cache of", path))
+/// Writes back and drops what the page cache has for a device. Gives the device, which nobody can mount while it is open;
+/// by force it may be in use, and there is nothing to give then.
+///
+/// **Cancellation:** safe.
+///
+/// # Errors
+/// If the device is in use, unless by force; if it cannot be written back, or that takes longer than `limit`. Nothing has
+/// changed then.
+pub(crate) async fn write_back(
+    path: &Path,
+    limit: Duration,
+    is_forced: bool,
+) -> Result<Option<File>> {
+    let device = path.to_owned();
+    let opened = blocking("open a device", move || open_exclusively(&device)).await;
+    let ours = match opened {
+        Err(Error::Busy { .. }) if is_forced => None,
+        opened => Some(opened?),
+    };
+    let deadline = Instant::now() + limit;
+    if !is_forced {
+        openers::wait_until_none(path).await?;
+    }
+    if ours.is_none() {
+        for mounted in MountPoint::of(path)? {
+            sync::file_system(&mounted.path, deadline.duration_since(Instant::now())).await?;
+        }
+    }
+    sync::file(path, deadline.duration_since(Instant::now())).await?;
+    let device = path.to_owned();
+    let dropped = blocking("drop the cache of a device", move || {
+        let opened = open(&device, true)?;
+        sys::flush_buffers(&opened).map_err(Error::path("drop the cache of", device))
+    });
+    let action = "write a device back";
+    tokio::time::timeout_at(deadline.into(), dropped)
+        .await
+        .map_err(|_| Error::TimedOut { action, limit })??;
+    Ok(ours)
+}
+
+/// The kernel's own number for what is at a path now, where it tells.
+pub(crate) fn diskseq(path: &Path) -> Option<u64> {
+    let file = Path::new("/sys/block")
+        .join(path.file_name()?)
+        .join("diskseq");
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 /// Where a device like `loop3` is. Makes the node where nobody else does, as in many containers.

@@ -9,12 +9,12 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::backend::{AttachOptions, Attachment, DeviceBackend};
+use super::backend::{AttachOptions, Attachment, DeviceBackend, Identity, Orphan};
 use super::block;
 use crate::blocking::blocking;
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
-use crate::fuse::FuseFile;
+use crate::fuse::{self, FuseFile};
 use crate::sys::{self, LoopSetup};
 
 /// Attaches devices as `/dev/loopN`.
@@ -114,28 +114,35 @@ impl Attachment for LoopAttachment {
         self.ended.cancelled().await;
     }
 
+    fn identity(&self) -> Identity {
+        Identity {
+            diskseq: block::diskseq(&self.path),
+            fuse_connection: self.file.as_ref().map(FuseFile::connection),
+        }
+    }
+
     async fn detach(&mut self, limit: Duration, is_forced: bool) -> Result<()> {
-        let mut patience = limit;
-        if let Some(device) = self.device.take() {
-            let path = self.path.clone();
-            let clear = blocking("give a loop device up", move || {
-                Ok(clear(device, &path, is_forced))
+        if let Some(device) = &self.device {
+            let ours = match block::write_back(&self.path, limit, is_forced).await {
+                Err(error) if is_forced => {
+                    let path = self.path.display();
+                    warn!(%path, error = error.with_causes(), "given up without everything being written");
+                    None
+                }
+                written => written?,
+            };
+            sys::loop_clear(device).map_err(Error::path("give up", &self.path))?;
+            // It goes when it is closed by the last of those who have it open, which may take writing back once more.
+            let last = (self.device.take(), ours);
+            let closed = blocking("close a loop device", move || {
+                drop(last);
+                Ok(())
             });
-            match tokio::time::timeout(limit, clear).await {
-                Ok(cleared) => {
-                    if let Err((device, error)) = cleared? {
-                        self.device = Some(device);
-                        return Err(error);
-                    }
-                }
-                // What this waits for is failed below.
-                Err(_) if is_forced => patience = Duration::ZERO,
-                Err(_) => {
-                    let action = "give a loop device up";
-                    return Err(Error::TimedOut { action, limit });
-                }
+            if tokio::time::timeout(limit, closed).await.is_err() {
+                warn!(path = %self.path.display(), "the device is not closed yet");
             }
         }
+        let patience = if is_forced { FORCED_CLOSE_LIMIT } else { limit };
         let closed = match self.file.take() {
             Some(file) => file.close(patience).await,
             None => Ok(()),
@@ -147,20 +154,30 @@ impl Attachment for LoopAttachment {
 }
 
 /// Gives up a loop device that nobody serves any more, if it is still there.
-pub(super) async fn release_orphan(path: &Path, is_forced: bool) -> Result<()> {
-    let path = path.to_owned();
+pub(super) async fn release_orphan(orphan: &Orphan<'_>, is_forced: bool) -> Result<()> {
+    let (path, identity) = (orphan.path.to_owned(), orphan.identity);
     blocking("give a loop device up", move || {
-        let device = match block::open_exclusively(&path) {
-            Err(Error::Busy { .. }) if is_forced => block::open(&path, true)?,
-            opened => opened?,
+        let known = block::diskseq(&path).zip(identity.diskseq);
+        // It gave itself up when its daemon died, and may be somebody else's by now.
+        if known.is_some_and(|(now, then)| now != then) || !is_taken(&path) {
+            return Ok(());
+        }
+        let (device, is_in_use) = match block::open_exclusively(&path) {
+            Err(Error::Busy { .. }) if is_forced => (block::open(&path, true)?, true),
+            opened => (opened?, false),
         };
+        if let (Some(_), Some(connection)) = (known, identity.fuse_connection) {
+            // A daemon that was killed while it waited for its own device does not end before this.
+            fuse::abort(connection)?;
+        }
         match sys::loop_clear(&device) {
-            // It gave itself up when its daemon died.
             Err(Errno::NXIO) => {}
             cleared => cleared.map_err(Error::path("give up", &path))?,
         }
         drop(device);
-        wait_until_free(&path);
+        if !is_in_use {
+            wait_until_free(&path);
+        }
         Ok(())
     })
     .await
@@ -169,14 +186,18 @@ pub(super) async fn release_orphan(path: &Path, is_forced: bool) -> Result<()> {
 /// Waits a moment for a device that has been given up to be free: that happens when the last of those
 /// who have it open closes it, and the threads of a killed daemon may still be about to.
 fn wait_until_free(path: &Path) {
-    let Some(name) = path.file_name() else {
-        return;
-    };
-    let file = Path::new("/sys/block").join(name).join("loop/backing_file");
     let deadline = Instant::now() + FREE_LIMIT;
-    while file.exists() && Instant::now() < deadline {
+    while is_taken(path) && Instant::now() < deadline {
         std::thread::sleep(FREE_POLL);
     }
+}
+
+/// Whether there is a file behind a loop device.
+fn is_taken(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let file = Path::new("/sys/block").join(name).join("loop/backing_file");
+        file.exists()
+    })
 }
 
 fn open_control() -> Result<File> {
@@ -217,27 +238,6 @@ fn configure(path: &Path, file: &File, setup: LoopSetup) -> Result<Option<(PathB
     }
 }
 
-/// Gives a loop device up; it is given back if that did not work.
-fn clear(device: File, path: &Path, is_forced: bool) -> Result<(), (File, Error)> {
-    // While it is ours alone, nobody can mount it.
-    let ours = match block::open_exclusively(path) {
-        Err(error) if !is_forced => return Err((device, error)),
-        opened => opened,
-    };
-    let written = block::write_back(&device, path);
-    if let Err(error) = written {
-        if !is_forced {
-            return Err((device, error));
-        }
-        warn!(path = %path.display(), %error, "given up without everything being written");
-    }
-    if let Err(error) = sys::loop_clear(&device) {
-        return Err((device, Error::path("give up", path)(error)));
-    }
-    drop(ours);
-    Ok(())
-}
-
 /// How long those who still have a device open may take to close it.
 const FREE_LIMIT: Duration = Duration::from_secs(5);
 /// The kernel announces the end of a loop device to udev only, which containers do not hear.
@@ -245,6 +245,9 @@ const FREE_POLL: Duration = Duration::from_millis(10);
 
 /// How often to try when others take the loop devices that were free.
 const ATTEMPTS: usize = 16;
+
+/// How long those who still use a device that is given up by force may finish what they are about.
+const FORCED_CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a file that nobody has used yet may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

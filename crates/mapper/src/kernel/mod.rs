@@ -8,8 +8,11 @@ pub(crate) mod block;
 mod loop_device;
 mod nbd;
 mod nbd_netlink;
+mod openers;
 
 pub use any::AnyAttachment;
-pub use backend::{AttachOptions, Attachment, DeviceBackend, DeviceType, UnknownDeviceType};
+pub use backend::{
+    AttachOptions, Attachment, DeviceBackend, DeviceType, Identity, Orphan, UnknownDeviceType,
+};
 pub use loop_device::{LoopAttachment, LoopBackend};
 pub use nbd::{NbdAttachment, NbdBackend};

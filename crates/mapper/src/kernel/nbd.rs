@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::backend::{AttachOptions, Attachment, DeviceBackend};
+use super::backend::{AttachOptions, Attachment, DeviceBackend, Identity, Orphan};
 use super::block;
 use super::nbd_netlink::{Connect, NbdDriver};
 use crate::blocking::blocking;
@@ -131,19 +131,25 @@ impl Attachment for NbdAttachment {
         self.connections.wait().await;
     }
 
+    fn identity(&self) -> Identity {
+        Identity {
+            diskseq: block::diskseq(&self.path),
+            fuse_connection: None,
+        }
+    }
+
     async fn detach(&mut self, limit: Duration, is_forced: bool) -> Result<()> {
         if self.connections.is_empty() {
             return Ok(());
         }
-        let path = self.path.clone();
-        let prepare = blocking("write a device back", move || prepare(&path, is_forced));
-        let action = "write a device back";
         // Kept open until the device is gone, so that nobody can mount it.
-        let ours = match tokio::time::timeout(limit, prepare).await {
-            Ok(Err(error)) if !is_forced => return Err(error),
-            Ok(prepared) => prepared.ok(),
-            Err(_) if is_forced => None,
-            Err(_) => return Err(Error::TimedOut { action, limit }),
+        let ours = match block::write_back(&self.path, limit, is_forced).await {
+            Err(error) if is_forced => {
+                let path = self.path.display();
+                warn!(%path, error = error.with_causes(), "given up without everything being written");
+                None
+            }
+            written => written?,
         };
         let driver = require_driver().await?;
         driver.disconnect(self.index).await?;
@@ -162,17 +168,16 @@ impl Attachment for NbdAttachment {
     }
 }
 
-/// Disconnects a device that nobody serves any more.
-pub(super) async fn release_orphan(path: &Path, is_forced: bool) -> Result<()> {
-    let index = index_of(path)?;
+/// Disconnects a device that nobody serves any more, if it is still there.
+pub(super) async fn release_orphan(orphan: &Orphan<'_>, is_forced: bool) -> Result<()> {
+    let index = index_of(orphan.path)?;
     let driver = require_driver().await?;
-    if !driver.is_connected(index).await? {
+    // It was disconnected by itself some time after its daemon died, and may be somebody else's by now.
+    if !driver.is_connected(index).await? || !is_known_as(index, orphan.identifier) {
         return Ok(());
     }
-    let ours = {
-        let path = path.to_owned();
-        blocking("open a device", move || block::open_exclusively(&path)).await
-    };
+    let path = orphan.path.to_owned();
+    let ours = blocking("open a device", move || block::open_exclusively(&path)).await;
     if let Err(error @ Error::Busy { .. }) = ours
         && !is_forced
     {
@@ -181,14 +186,13 @@ pub(super) async fn release_orphan(path: &Path, is_forced: bool) -> Result<()> {
     driver.disconnect(index).await
 }
 
-fn prepare(path: &Path, is_forced: bool) -> Result<std::fs::File> {
-    let device = if is_forced {
-        block::open(path, true)?
-    } else {
-        block::open_exclusively(path)?
-    };
-    block::write_back(&device, path)?;
-    Ok(device)
+/// Whether a device is the one of this identifier, as far as the kernel tells: Linux 5.14 and later do.
+fn is_known_as(index: u32, identifier: Option<&str>) -> bool {
+    let path = format!("/sys/block/nbd{index}/backend");
+    let known = std::fs::read_to_string(path).ok();
+    known
+        .zip(identifier)
+        .is_none_or(|(known, identifier)| known.trim_end() == identifier)
 }
 
 /// The driver, loaded if need be; none if there is none.

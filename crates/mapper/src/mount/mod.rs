@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use mountinfo::MountPoint;
 pub use options::MountFlagsAndData;
@@ -25,6 +25,7 @@ pub use probe::{Contents, Kind, PROBED_BYTES, Signature};
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::kernel::block;
+use crate::sync;
 
 /// How a device is to be mounted.
 #[derive(Clone, Debug, Default)]
@@ -155,21 +156,41 @@ async fn mount_as(
 
 /// Unmounts what is mounted at a directory.
 ///
+/// Everything is written back first, so that a device that does not answer does not leave the file system half unmounted.
+///
 /// **Cancellation:** it may be unmounted nevertheless.
 ///
 /// # Errors
-/// If nothing is mounted there, if it is in use, or if it takes longer than `limit`, because the device does not answer, say;
-/// it may still happen then.
+/// If nothing is mounted there, if it is in use, or if writing back takes longer than `limit`; it is still mounted then.
 pub async fn unmount(directory: &Path, limit: Duration) -> Result<()> {
-    let path = directory.to_owned();
     let action = "unmount a file system";
-    let unmounted = blocking(action, move || {
-        match rustix::mount::unmount(&path, UnmountFlags::NOFOLLOW) {
-            Err(Errno::BUSY) => Err(Error::Busy { device: path }),
-            unmounted => unmounted.map_err(Error::path("unmount", path)),
+    match sync::file_system(directory, limit).await {
+        Err(error @ Error::TimedOut { .. }) => return Err(error),
+        // Of a device that fails everything, nothing more can be saved.
+        Err(error) => {
+            warn!(directory = %directory.display(), error = error.with_causes(), "not all is written")
         }
-    });
+        Ok(()) => {}
+    }
+    let path = directory.to_owned();
+    let unmounted = blocking(action, move || unmount_at(path, UnmountFlags::NOFOLLOW));
     tokio::time::timeout(limit, unmounted)
         .await
         .map_err(|_| Error::TimedOut { action, limit })?
+}
+
+/// Takes what is mounted at a directory out of the tree of files. It is unmounted when the last of those who use it goes.
+///
+/// # Errors
+/// If nothing is mounted there.
+pub fn unmount_lazily(directory: &Path) -> Result<()> {
+    let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
+    unmount_at(directory.to_owned(), flags)
+}
+
+fn unmount_at(path: PathBuf, flags: UnmountFlags) -> Result<()> {
+    match rustix::mount::unmount(&path, flags) {
+        Err(Errno::BUSY) => Err(Error::Busy { device: path }),
+        unmounted => unmounted.map_err(Error::path("unmount", path)),
+    }
 }

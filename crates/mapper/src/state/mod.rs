@@ -21,9 +21,9 @@ use tracing::warn;
 
 pub use process::ProcessId;
 
-use crate::blocking::blocking;
+use crate::control;
 use crate::error::{Error, Result};
-use crate::kernel::{DeviceType, block};
+use crate::kernel::{DeviceType, Identity, Orphan};
 
 /// What a mapping is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +76,9 @@ pub struct Mapping {
     /// The name the kernel knows the mapping by, where it can.
     #[serde(default)]
     pub identifier: Option<String>,
+    /// What tells the device from others that come later under the same path.
+    #[serde(default)]
+    pub identity: Identity,
     /// Where the daemon writes its log.
     #[serde(default)]
     pub log_file: Option<PathBuf>,
@@ -87,28 +90,34 @@ impl Mapping {
         self.process.is_alive()
     }
 
-    /// Asks the daemon to give the device up (by force, if so told), and waits until it is gone.
+    /// Waits until the daemon has ended, and says whether it has.
     ///
-    /// **Cancellation:** the daemon goes nevertheless.
+    /// **Cancellation:** safe.
     ///
     /// # Errors
-    /// If the device is in use, unless by force; if the daemon may not be asked; or if it is still there after `limit`,
-    /// because the device cannot be written back.
-    pub async fn stop(&self, is_forced: bool, limit: Duration) -> Result<()> {
-        if is_forced {
-            return self.process.stop(Signal::QUIT, limit).await;
-        }
-        if let Some(device) = self.device.clone()
-            && self.is_alive()
-        {
-            // The daemon would find out as well, but has nobody to tell.
-            let action = "looking whether the device is in use";
-            let ours = blocking(action, move || block::open_exclusively(&device));
-            tokio::time::timeout(limit, ours)
-                .await
-                .map_err(|_| Error::TimedOut { action, limit })??;
-        }
-        self.process.stop(Signal::TERM, limit).await
+    /// If the system refuses.
+    pub async fn wait(&self, limit: Duration) -> Result<bool> {
+        self.process.wait(limit).await
+    }
+
+    /// Kills the daemon, and says whether it has ended within a time.
+    ///
+    /// **Cancellation:** it dies nevertheless.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn kill(&self, limit: Duration) -> Result<bool> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait(limit).await
+    }
+
+    /// The device as one without a daemon; none if there is none yet.
+    pub fn orphan(&self) -> Option<Orphan<'_>> {
+        Some(Orphan {
+            path: self.device.as_deref()?,
+            identifier: self.identifier.as_deref(),
+            identity: self.identity,
+        })
     }
 }
 
@@ -256,7 +265,7 @@ impl Registry {
             .map(drop)
     }
 
-    /// Removes the file of a mapping whose daemon died.
+    /// Removes what a daemon left behind that died.
     ///
     /// # Errors
     /// If the daemon is alive, or the file cannot be removed.
@@ -269,9 +278,14 @@ impl Registry {
         }
         // The number may have been given to another daemon in the meantime.
         match self.read(mapping.process) {
-            Ok(there) if there.process == mapping.process => self.remove(mapping.process),
-            _ => Ok(()),
+            Ok(there) if there.process == mapping.process => {}
+            _ => return Ok(()),
         }
+        remove(&self.socket(mapping.process))?;
+        if let Some(log_file) = &mapping.log_file {
+            remove(log_file)?;
+        }
+        self.remove(mapping.process)
     }
 
     fn update(&self, process: ProcessId, change: impl FnOnce(&mut Mapping)) -> Result<Mapping> {
@@ -314,13 +328,12 @@ impl Registry {
     }
 
     fn remove(&self, process: ProcessId) -> Result<()> {
-        let path = self.file_of(process);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::path("remove", path)(error))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.file_of(process))
+    }
+
+    /// Where the daemon of a mapping [listens](crate::control).
+    pub fn socket(&self, process: ProcessId) -> PathBuf {
+        control::socket(&self.directory, process)
     }
 
     fn file_of(&self, process: ProcessId) -> PathBuf {
@@ -375,6 +388,16 @@ impl Drop for Claim {
         if let Err(error) = removed {
             warn!(%error, "a mapping's file stays behind");
         }
+    }
+}
+
+/// Removes a file, which may be gone already.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::path("remove", path)(error))
+        }
+        _ => Ok(()),
     }
 }
 

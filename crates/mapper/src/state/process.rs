@@ -40,19 +40,23 @@ impl ProcessId {
         start_time(self.pid).is_ok_and(|start_time| start_time == self.start_time)
     }
 
-    /// Sends a signal and waits until the process is gone.
-    pub(super) async fn stop(self, signal: Signal, limit: Duration) -> Result<()> {
+    /// Sends a signal, if the process is there.
+    pub(super) fn signal(self, signal: Signal) -> Result<()> {
         let Some(process) = self.open()? else {
             return Ok(());
         };
         match rustix::process::pidfd_send_signal(&process, signal) {
-            Ok(()) => {}
-            Err(Errno::SRCH) => return Ok(()),
-            Err(error) => return Err(Error::system("signal a daemon")(error)),
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(Error::system("signal a daemon")(error)),
         }
-        let ended = blocking("wait for a daemon", move || wait(&process, limit)).await?;
-        let action = "stopping the daemon";
-        ended.then_some(()).ok_or(Error::TimedOut { action, limit })
+    }
+
+    /// Waits until the process is gone, and says whether it is.
+    pub(super) async fn wait(self, limit: Duration) -> Result<bool> {
+        match self.open()? {
+            Some(process) => blocking("wait for a daemon", move || wait(&process, limit)).await,
+            None => Ok(true),
+        }
     }
 
     /// A descriptor of the process; none if it is gone.
@@ -119,45 +123,32 @@ mod tests {
         assert!(!predecessor.is_alive());
     }
 
-    #[tokio::test]
-    async fn a_process_is_stopped_once() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("1000")
-            .spawn()
-            .unwrap();
+    fn sleeper() -> (std::process::Child, ProcessId) {
+        let mut sleep = std::process::Command::new("sleep");
+        let child = sleep.arg("1000").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let process = ProcessId {
-            pid,
-            start_time: start_time(pid).unwrap(),
-        };
-        process
-            .stop(Signal::TERM, Duration::from_secs(20))
-            .await
-            .unwrap();
+        let start_time = start_time(pid).unwrap();
+        (child, ProcessId { pid, start_time })
+    }
+
+    #[tokio::test]
+    async fn a_process_ends_once() {
+        const LIMIT: Duration = Duration::from_secs(20);
+
+        let (mut child, process) = sleeper();
+        process.signal(Signal::TERM).unwrap();
+        assert!(process.wait(LIMIT).await.unwrap());
         assert!(!process.is_alive());
         child.wait().unwrap();
-        process
-            .stop(Signal::TERM, Duration::from_secs(20))
-            .await
-            .unwrap();
+        process.signal(Signal::TERM).unwrap();
+        assert!(process.wait(LIMIT).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_process_that_stays_is_waited_for_no_longer_than_that() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("1000")
-            .spawn()
-            .unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        let process = ProcessId {
-            pid,
-            start_time: start_time(pid).unwrap(),
-        };
-        let stopped = process.stop(Signal::CONT, Duration::from_millis(50)).await;
-        assert!(
-            matches!(stopped, Err(Error::TimedOut { .. })),
-            "{stopped:?}"
-        );
+        let (mut child, process) = sleeper();
+        process.signal(Signal::CONT).unwrap();
+        assert!(!process.wait(Duration::from_millis(50)).await.unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
     }

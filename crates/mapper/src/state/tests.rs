@@ -19,6 +19,7 @@ fn mapping(image: &str) -> Mapping {
         device: None,
         mount_point: None,
         identifier: None,
+        identity: Identity::default(),
         log_file: None,
     }
 }

@@ -1,6 +1,13 @@
 //! A server of a device in memory, and the clients that other people wrote.
 #![allow(dead_code, reason = "every test file uses its own part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these are tests"
+)]
+
+pub(crate) mod place;
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};

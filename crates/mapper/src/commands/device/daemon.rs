@@ -6,14 +6,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mapper::daemon::{Daemon, Signals, serve_until_stopped};
+use mapper::control::{Control, Stop};
+use mapper::daemon::Daemon;
 use mapper::device::image::ImageDevice;
-use mapper::kernel::{AttachOptions, Attachment, DeviceBackend, DeviceType};
-use mapper::state::{MappedSpec, Mapping, ProcessId, Registry};
+use mapper::device::{BlockDevice, Ledger, Tally};
+use mapper::image_probe::ImageProbe;
+use mapper::kernel::{AttachOptions, Attachment, DeviceBackend, DeviceType, Identity};
+use mapper::serving::{Ended, Masters, Served, Signals, serve_until_stopped};
+use mapper::state::{Claim, MappedSpec, Mapping, ProcessId, Registry};
 use rbd::{Image, OpenOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{DETACH_LIMIT, failure};
+use super::failure;
+use super::image_end::close_image;
+use super::image_size::ImageSize;
 use crate::args::global::Global;
 use crate::args::overrides::Overrides;
 use crate::exit::{Failure, Outcome};
@@ -76,6 +82,8 @@ pub(crate) fn run() -> ExitCode {
     if let Err(error) = std::fs::remove_file(&log_file) {
         tracing::debug!(%error, "the log stays");
     }
+    // A thread may still wait for the kernel, which nobody has to wait for.
+    runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -98,104 +106,136 @@ async fn serve(daemon: Daemon, orders: Orders) -> Outcome {
 
 /// An image attached to the kernel, and registered.
 struct Mapped<A> {
-    device: Arc<ImageDevice>,
+    image: Image,
     attachment: A,
-    claim: mapper::state::Claim,
-    signals: Signals,
+    served: Arc<Served<ImageDevice, ImageProbe>>,
+    masters: Masters,
+    size: ImageSize,
+    /// Goes last: others may map the image again as soon as it is gone.
+    claim: Claim,
 }
 
 impl Mapped<<DeviceType as DeviceBackend>::Attachment> {
     async fn new(orders: Orders) -> Outcome<Self> {
         let what = "map failed";
-        // Files named in the orders are relative to where the command was given.
-        let entered = std::env::set_current_dir(&orders.directory);
-        entered.map_err(|error| Failure::io(what, &error))?;
-        let session = Session::new(orders.global, orders.overrides)?;
-        let options = OpenOptions {
-            read_only: orders.is_read_only,
-            watch: !orders.is_read_only && orders.location.snap.is_none(),
-            ..OpenOptions::default()
-        };
-        let image = session.open(&orders.location, options).await?;
-        // Not to keep a file system busy.
-        std::env::set_current_dir("/").map_err(|error| Failure::io(what, &error))?;
-        let spec = spec(&image);
-        let device = ImageDevice::new(image).map_err(|error| {
+        let failed = |error: mapper::Error| failure(what, &error);
+        let image = open(&orders).await?;
+        let device = ImageDevice::new(image.clone()).map_err(|error| {
             Failure::rbd(what, &error).hint("or map it for reading only with --read-only")
         })?;
-        let device = Arc::new(device);
+        let ledger = Ledger::new(Arc::new(device));
         let device_type = match orders.device_type {
             Some(device_type) => device_type,
             None => DeviceType::best().await,
         };
-        let is_read_only = mapper::device::BlockDevice::is_read_only(&*device);
-        let failed = |error: mapper::Error| failure(what, &error);
-        let registry = Registry::open(Some(orders.registry)).map_err(failed)?;
+        let spec = spec(&image);
         let identifier = spec.to_string();
+        let registry = Registry::open(Some(orders.registry)).map_err(failed)?;
+        let process = ProcessId::current().map_err(failed)?;
         let mapping = Mapping {
-            process: ProcessId::current().map_err(failed)?,
+            process,
             spec,
             device_type,
-            is_read_only,
+            is_read_only: ledger.is_read_only(),
             device: None,
             mount_point: None,
             identifier: Some(identifier.clone()),
+            identity: Identity::default(),
             log_file: Some(orders.log_file),
         };
-        let claim = registry.claim(mapping, false).map_err(failed)?;
+        let mut claim = registry.claim(mapping, false).map_err(failed)?;
         let options = AttachOptions {
-            is_read_only,
+            is_read_only: ledger.is_read_only(),
             identifier: Some(identifier),
             ..AttachOptions::default()
         };
-        let signals = Signals::new().map_err(failed)?;
-        let attachment = device_type
-            .attach(Arc::clone(&device), &options)
+        let served = Arc::new(Served::new(ledger.clone(), ImageProbe::new(image.clone())));
+        let masters = Masters {
+            signals: Signals::new().map_err(failed)?,
+            control: Control::listen(&registry.socket(process), Arc::clone(&served))
+                .map_err(failed)?,
+        };
+        // From here on, so that no change is missed.
+        let size = ImageSize::follow(&image);
+        let mut attachment = device_type
+            .attach(Arc::new(ledger), &options)
             .await
             .map_err(failed)?;
-        let mut mapped = Self {
-            device,
-            attachment,
-            claim,
-            signals,
-        };
-        let path = mapped.attachment.path().to_owned();
-        if let Err(error) = mapped.claim.update(|mapping| mapping.device = Some(path)) {
-            mapped.detach().await?;
+        let noted = claim.update(|mapping| {
+            mapping.device = Some(attachment.path().to_owned());
+            mapping.identity = attachment.identity();
+        });
+        if let Err(error) = noted {
+            detach(&mut attachment).await?;
             return Err(failed(error));
         }
-        Ok(mapped)
-    }
-
-    /// Gives up a device that nobody knows of.
-    async fn detach(&mut self) -> Outcome {
-        let detached = self.attachment.detach(DETACH_LIMIT, true).await;
-        detached.map_err(|error| failure("cannot give the device up", &error))
+        Ok(Self {
+            image,
+            attachment,
+            served,
+            masters,
+            size,
+            claim,
+        })
     }
 
     /// Says that it is ready, and serves until it is told to stop.
     async fn serve(mut self, daemon: Daemon, is_blank_wanted: bool) -> Outcome {
-        let failed = |error: mapper::Error| failure("serving failed", &error);
         let mapping = self.claim.mapping();
         let ready = Ready {
             device: self.attachment.path().to_owned(),
             process: mapping.process,
             spec: mapping.spec.clone(),
-            is_blank: is_blank_wanted && is_blank(self.device.image()).await,
+            is_blank: is_blank_wanted && is_blank(&self.image).await,
         };
         if let Err(error) = daemon.ready(ready) {
             // Nobody knows of the device, so nobody would ever give it up.
             tracing::warn!(%error, "the command is gone");
-            return self.detach().await;
+            return detach(&mut self.attachment).await;
         }
-        let ended =
-            serve_until_stopped(&mut self.attachment, &mut self.signals, DETACH_LIMIT).await;
-        tracing::info!(?ended, "no longer mapped");
-        if let Err(error) = self.device.image().close().await {
-            tracing::error!(%error, "the image cannot be closed");
-        }
-        ended.map(drop).map_err(failed)
+        let ended = serve_until_stopped(
+            &mut self.attachment,
+            &self.served,
+            &mut self.masters,
+            self.size.changes(),
+        )
+        .await;
+        let dropped = match ended {
+            Ok(Ended::Stopped(dropped)) => dropped,
+            Ok(Ended::Disconnected) => Tally::default(),
+            Err(error) => {
+                self.masters.control.close().await;
+                return Err(failure("serving failed", &error));
+            }
+        };
+        tracing::info!(%dropped, "no longer mapped");
+        let closed = close_image(&self.image, &dropped).await;
+        self.masters.control.close().await;
+        closed
     }
+}
+
+async fn open(orders: &Orders) -> Outcome<Image> {
+    let what = "map failed";
+    // Files named in the orders are relative to where the command was given.
+    let entered = std::env::set_current_dir(&orders.directory);
+    entered.map_err(|error| Failure::io(what, &error))?;
+    let session = Session::new(orders.global.clone(), orders.overrides.clone())?;
+    let options = OpenOptions {
+        read_only: orders.is_read_only,
+        watch: !orders.is_read_only && orders.location.snap.is_none(),
+        ..OpenOptions::default()
+    };
+    let image = session.open(&orders.location, options).await?;
+    // Not to keep a file system busy.
+    std::env::set_current_dir("/").map_err(|error| Failure::io(what, &error))?;
+    Ok(image)
+}
+
+/// Gives up a device that nobody knows of.
+async fn detach(attachment: &mut impl Attachment) -> Outcome {
+    let detached = attachment.detach(Stop::FORCED.patience, true).await;
+    detached.map_err(|error| failure("cannot give the device up", &error))
 }
 
 fn spec(image: &Image) -> MappedSpec {

@@ -1,28 +1,39 @@
 //! `orbd device list`: what is mapped on this machine.
 
+use futures_util::future::join_all;
 use mapper::state::{Mapping, Registry};
 
+use super::condition::Condition;
 use super::failure;
 use crate::args::device::List;
 use crate::exit::Outcome;
 use crate::output::{self, Align, Clock, Document, Report, Table, Value};
 
-/// Prints what is mapped.
-pub(crate) fn run(args: List) -> Outcome {
+/// Prints what is mapped, and how it is getting on.
+pub(crate) async fn run(args: List) -> Outcome {
     let style = args.format.style()?;
     let failed = |error: mapper::Error| failure("device list failed", &error);
-    let mut mappings = Registry::open(None)
-        .and_then(|registry| registry.list())
-        .map_err(failed)?;
+    let registry = Registry::open(None).map_err(failed)?;
+    let mut mappings = registry.list().map_err(failed)?;
     mappings.retain(|mapping| {
-        args.device_type
-            .is_none_or(|device_type| device_type == mapping.device_type)
+        mapping.device.is_some()
+            && args
+                .device_type
+                .is_none_or(|device_type| device_type == mapping.device_type)
     });
     mappings.sort_by(|one, other| {
         let key = |mapping: &Mapping| (mapping.device.clone(), mapping.process.pid());
         key(one).cmp(&key(other))
     });
-    let devices = mappings.into_iter().filter_map(DeviceInfo::new).collect();
+    let conditions = mappings
+        .iter()
+        .map(|mapping| Condition::of(registry.directory(), mapping));
+    let conditions = join_all(conditions).await;
+    let devices = mappings
+        .into_iter()
+        .zip(conditions)
+        .filter_map(|(mapping, condition)| DeviceInfo::new(mapping, condition))
+        .collect();
     output::print(&Devices(devices), style)
 }
 
@@ -38,11 +49,12 @@ struct DeviceInfo {
     image: String,
     snapshot: Option<String>,
     device: String,
+    condition: Condition,
 }
 
 impl DeviceInfo {
     /// None if there is no device yet.
-    fn new(mapping: Mapping) -> Option<Self> {
+    fn new(mapping: Mapping, condition: Condition) -> Option<Self> {
         let device = mapping.device?;
         Some(Self {
             id: mapping.process.pid().to_string(),
@@ -51,6 +63,7 @@ impl DeviceInfo {
             image: mapping.spec.image,
             snapshot: mapping.spec.snapshot,
             device: device.display().to_string(),
+            condition,
         })
     }
 
@@ -65,8 +78,16 @@ impl Report for Devices {
         if self.0.is_empty() {
             return String::new();
         }
-        let columns =
-            ["id", "pool", "namespace", "image", "snap", "device"].map(|name| (name, Align::Left));
+        let columns = [
+            "id",
+            "pool",
+            "namespace",
+            "image",
+            "snap",
+            "device",
+            "state",
+        ]
+        .map(|name| (name, Align::Left));
         let mut table = Table::new(&columns);
         for device in &self.0 {
             table.row(vec![
@@ -76,6 +97,7 @@ impl Report for Devices {
                 device.image.clone(),
                 device.snapshot().to_owned(),
                 device.device.clone(),
+                device.condition.to_string(),
             ]);
         }
         table.render()
@@ -90,6 +112,7 @@ impl Report for Devices {
                 ("name", (&device.image).into()),
                 ("snap", device.snapshot().into()),
                 ("device", (&device.device).into()),
+                ("state", device.condition.name().into()),
             ])
         });
         Some(Document {
@@ -135,6 +158,7 @@ mod tests {
             image: String::from("disk"),
             snapshot: None,
             device: String::from("/dev/nbd0"),
+            condition: Condition::Attached,
         }]);
         let plain = render(&devices, Style::recorded(""), &Clock::local());
         let words: Vec<Vec<&str>> = plain
@@ -143,8 +167,19 @@ mod tests {
             .collect();
         assert_eq!(
             words[0],
-            ["id", "pool", "namespace", "image", "snap", "device"]
+            [
+                "id",
+                "pool",
+                "namespace",
+                "image",
+                "snap",
+                "device",
+                "state"
+            ]
         );
-        assert_eq!(words[1], ["123", "rbd", "disk", "-", "/dev/nbd0"]);
+        assert_eq!(
+            words[1],
+            ["123", "rbd", "disk", "-", "/dev/nbd0", "attached"]
+        );
     }
 }

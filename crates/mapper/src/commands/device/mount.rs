@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use mapper::control::Stop;
 use mapper::mount::{MountOptions, MountPoint, Mounted};
 use mapper::state::{Mapping, Query, Registry};
 use rados::Errno;
 
 use super::daemon::Ready;
+use super::failure;
+use super::give_up::{give_up, stop};
 use super::map::MapRequest;
-use super::unmap::give_up;
-use super::{DETACH_LIMIT, failure};
 use crate::args::device::{Mount, Umount};
 use crate::exit::{Failure, Outcome};
 use crate::location::{Positionals, Wanted, locate};
@@ -71,7 +72,7 @@ async fn mount(
     let noted = registry.set_mount_point(ready.process, Some(directory.to_owned()));
     if let Err(error) = noted {
         // Without the note `umount` would not find what to unmap.
-        if let Err(error) = mapper::mount::unmount(directory, DETACH_LIMIT).await {
+        if let Err(error) = mapper::mount::unmount(directory, Stop::GRACEFUL.patience).await {
             eprintln!("orbd: {}", failure("unmount failed", &error));
         }
         return Err(failed(error));
@@ -86,7 +87,7 @@ async fn unmap(registry: &Registry, ready: &Ready) -> Outcome {
         .map_err(failed)?
     {
         if mapping.process == ready.process {
-            give_up(registry, &mapping, false).await?;
+            give_up(registry, &mapping, Stop::GRACEFUL).await?;
         }
     }
     Ok(())
@@ -95,23 +96,50 @@ async fn unmap(registry: &Registry, ready: &Ready) -> Outcome {
 /// Unmounts what was mounted at a directory and unmaps its image. What has been undone already, by
 /// other programs or by force, is no obstacle.
 pub(crate) async fn undo(args: Umount) -> Outcome {
+    let stop = stop(args.force, args.timeout);
     let mut positionals = Positionals::new(args.words);
     let directory = directory(&mut positionals)?;
     let registry = open_registry("umount failed")?;
-    let failed = |error: mapper::Error| failure("umount failed", &error);
     let mapping = find(&registry, &directory)?;
-    let is_mounted = MountPoint::at(&directory).map_err(failed)?.is_some();
-    if is_mounted {
-        mapper::mount::unmount(&directory, DETACH_LIMIT)
-            .await
-            .map_err(failed)?;
-    }
-    if mapping.is_alive() {
+    let unmounted = unmount(&directory, stop).await;
+    if unmounted.is_ok() && mapping.is_alive() {
         registry
             .set_mount_point(mapping.process, None)
-            .map_err(failed)?;
+            .map_err(|error| failure("umount failed", &error))?;
     }
-    give_up(&registry, &mapping, false).await
+    match unmounted {
+        Err(failure) if !stop.is_forced => return Err(failure),
+        // What the kernel waits for is failed by giving the device up.
+        _ => give_up(&registry, &mapping, stop).await?,
+    }
+    match unmounted {
+        Ok(()) => Ok(()),
+        Err(_) => unmount_lazily(&directory),
+    }
+}
+
+/// Unmounts what is mounted at a directory, if anything is.
+async fn unmount(directory: &Path, stop: Stop) -> Outcome {
+    let what = "umount failed";
+    let failed = |error: mapper::Error| failure(what, &error);
+    if MountPoint::at(directory).map_err(failed)?.is_none() {
+        return Ok(());
+    }
+    match mapper::mount::unmount(directory, stop.patience).await {
+        Err(error @ mapper::Error::TimedOut { .. }) => {
+            Err(failed(error).hint("to give up what is not written: orbd umount --force"))
+        }
+        unmounted => unmounted.map_err(failed),
+    }
+}
+
+/// Takes a file system out of the tree; it goes with the last of those who use it.
+fn unmount_lazily(directory: &Path) -> Outcome {
+    let failed = |error: mapper::Error| failure("umount failed", &error);
+    if MountPoint::at(directory).map_err(failed)?.is_none() {
+        return Ok(());
+    }
+    mapper::mount::unmount_lazily(directory).map_err(failed)
 }
 
 fn find(registry: &Registry, directory: &Path) -> Outcome<Mapping> {

@@ -4,16 +4,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mapper::daemon::Signals;
 use mapper::device::image::ImageDevice;
+use mapper::device::{BlockDevice, Ledger};
 use mapper::nbd::{Export, Server, ServerOptions};
+use mapper::serving::Signals;
 use rbd::OpenOptions;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::failure;
+use super::give_up::stop;
+use super::image_end::close_image;
+use super::image_size::ImageSize;
 use crate::args::device::Serve;
 use crate::exit::{Failure, Outcome};
 use crate::location::{Positionals, Wanted, locate};
@@ -38,34 +44,55 @@ pub(crate) async fn run(args: Serve, session: &Session) -> Outcome {
     let image = session.open(&location, options).await?;
     let description = image.full_name().to_owned();
     let name = args.export_name.unwrap_or_else(|| image.name().to_owned());
-    let device = ImageDevice::new(image).map_err(|error| {
+    let device = ImageDevice::new(image.clone()).map_err(|error| {
         Failure::rbd("cannot serve for writing", &error)
             .hint("or serve it for reading only with --read-only")
     })?;
-    let device = Arc::new(device);
+    let device = Arc::new(Ledger::new(Arc::new(device)));
     let export = Export {
         name,
         description,
         is_read_only: args.read_only,
         device: Arc::clone(&device),
     };
+    // Clients that come later are told the size of then.
+    let _size = ImageSize::follow(&image);
     let server = Arc::new(Server::new(vec![export], ServerOptions::default()));
-    let stop = CancellationToken::new();
     let mut signals = Signals::new().map_err(|error| failure("serve failed", &error))?;
-    let serving = place.serve(server, stop.clone());
-    tokio::pin!(serving);
+    let shutdown = CancellationToken::new();
+    let serving = place.serve(server, shutdown.clone());
+    let patience = stop(false, args.stop_timeout).patience;
+    until_stopped(serving, &shutdown, &device, &mut signals, patience).await?;
+    close_image(&image, &device.traffic().dropped).await
+}
+
+/// Serves until a signal says to stop. Then the requests under way are answered, unless that takes longer than `patience` or
+/// there is a second signal: those that are left fail.
+async fn until_stopped<D: BlockDevice>(
+    serving: impl Future<Output = Outcome>,
+    shutdown: &CancellationToken,
+    device: &Ledger<D>,
+    signals: &mut Signals,
+    patience: Duration,
+) -> Outcome {
+    let mut serving = pin!(serving);
+    let order = tokio::select! {
+        served = &mut serving => return served,
+        order = signals.next() => order,
+    };
+    shutdown.cancel();
+    let patience = if order.is_forced {
+        Duration::ZERO
+    } else {
+        patience
+    };
     tokio::select! {
-        served = &mut serving => served?,
-        _ = signals.next() => {
-            stop.cancel();
-            serving.await?;
-        }
+        served = &mut serving => return served,
+        _ = signals.next() => {}
+        () = tokio::time::sleep(patience) => {}
     }
-    device
-        .image()
-        .close()
-        .await
-        .map_err(|error| Failure::rbd("serve failed", &error))
+    device.abandon();
+    serving.await
 }
 
 /// Where clients come in.
@@ -91,7 +118,11 @@ impl Place {
         }
     }
 
-    async fn serve(self, server: Arc<Server<ImageDevice>>, stop: CancellationToken) -> Outcome {
+    async fn serve(
+        self,
+        server: Arc<Server<Ledger<ImageDevice>>>,
+        stop: CancellationToken,
+    ) -> Outcome {
         match self {
             Self::Socket(path) => {
                 let failed = |error: io::Error| {

@@ -1,5 +1,6 @@
 //! `orbd unmap`: has a daemon give its device up.
 
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,8 @@ use mapper::mount::MountPoint;
 use mapper::state::{MappedSpec, Mapping, Query, Registry};
 use rados::Errno;
 
-use super::{DETACH_LIMIT, failure};
+use super::failure;
+use super::give_up::{give_up, stop};
 use crate::args::device::Unmap;
 use crate::args::image::ImageOptions;
 use crate::exit::{Failure, Outcome};
@@ -16,7 +18,7 @@ use crate::session::Session;
 
 /// Undoes the mapping of an image.
 pub(crate) async fn run(args: Unmap, session: &Session) -> Outcome {
-    let is_forced = is_forced(&args.options)?;
+    let stop = stop(args.force || is_forced(&args.options)?, args.timeout);
     let target = Target::resolve(args.specs, args.image, args.snap)?;
     let registry = Registry::open(None).map_err(|error| failure("unmap failed", &error))?;
     let query = target.query(session)?;
@@ -29,7 +31,16 @@ pub(crate) async fn run(args: Unmap, session: &Session) -> Outcome {
                 .is_none_or(|device_type| device_type == mapping.device_type)
         })
         .ok_or_else(|| target.not_mapped())?;
-    give_up(&registry, &mapping, is_forced).await
+    if !stop.is_forced
+        && let Some(device) = &mapping.device
+    {
+        refuse_mounted(device)?;
+    }
+    give_up(&registry, &mapping, stop).await?;
+    if stop.is_forced {
+        warn_of_use(&mapping);
+    }
+    Ok(())
 }
 
 fn is_forced(options: &[String]) -> Outcome<bool> {
@@ -48,27 +59,15 @@ fn is_forced(options: &[String]) -> Outcome<bool> {
     Ok(is_forced)
 }
 
-/// Has the daemon of a mapping give its device up and go, or cleans up after one that has died.
-pub(super) async fn give_up(registry: &Registry, mapping: &Mapping, is_forced: bool) -> Outcome {
-    let failed = |error: mapper::Error| failure("unmap failed", &error);
-    if let Some(device) = mapping.device.as_deref().filter(|_| !is_forced) {
-        refuse_mounted(device)?;
-    }
-    if mapping.is_alive() {
-        return mapping
-            .stop(is_forced, DETACH_LIMIT * 2)
-            .await
-            .map_err(failed);
-    }
-    if let Some(device) = &mapping.device {
-        let released = mapping.device_type.release_orphan(device, is_forced);
-        released.await.map_err(failed)?;
-    }
-    registry.remove_stale(mapping).map_err(failed)
-}
-
 fn refuse_mounted(device: &Path) -> Outcome {
-    let mounted = MountPoint::of(device).map_err(|error| failure("unmap failed", &error))?;
+    let mounted = match MountPoint::of(device) {
+        Ok(mounted) => mounted,
+        // A device that is not there is not mounted.
+        Err(mapper::Error::Path { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(());
+        }
+        Err(error) => return Err(failure("unmap failed", &error)),
+    };
     match mounted.first() {
         None => Ok(()),
         Some(mounted) => Err(Failure::errno(
@@ -83,6 +82,21 @@ fn refuse_mounted(device: &Path) -> Outcome {
             "unmount it first: orbd umount {}",
             mounted.path.display()
         ))),
+    }
+}
+
+/// Says where a device is still mounted that was given up by force: there it fails everything.
+fn warn_of_use(mapping: &Mapping) {
+    let Some(device) = &mapping.device else {
+        return;
+    };
+    // A device that cannot be looked at is not mounted.
+    for mounted in MountPoint::of(device).unwrap_or_default() {
+        eprintln!(
+            "orbd: {} fails everything from now on and is still mounted at {path}; to take it away: umount -l {path}",
+            device.display(),
+            path = mounted.path.display()
+        );
     }
 }
 
