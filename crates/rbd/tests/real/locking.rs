@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use rados::{Errno, Pool};
-use rbd::{Error, Image, LockPolicy, LockStatus, OpenOptions, Zeroes};
+use rbd::{CreateOptions, Error, Image, LockPolicy, LockStatus, OpenOptions, Zeroes};
 
 use crate::stopped::Stopped;
 use crate::support::*;
@@ -32,6 +32,13 @@ fn filled(byte: u8, len: usize) -> Bytes {
 
 async fn read(image: &Image, offset: u64, len: u64) -> Vec<u8> {
     image.read(offset, len).await.unwrap().to_vec()
+}
+
+/// Waits until the OSD has not heard of other clients for too long.
+async fn wait_until_unwatched(image: &Image) {
+    while !image.watchers().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// As `rbd lock ls` has it.
@@ -140,26 +147,41 @@ async fn two_clients_hand_the_lock_to_and_fro() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lock_is_kept_until_abandoned_writes_are_done() {
-    create_locked("abandoned", 8 << 20).await;
-    let image = open_apart("abandoned", watching()).await;
-    image.acquire_lock().await.unwrap();
-    let epoch = image.pool().cluster().osdmap().epoch();
-    blocking(|| cluster().ceph(&["osd", "set", "pause"])).unwrap();
-    let cluster_of_image = image.pool().cluster().clone();
-    cluster_of_image
-        .wait_for_osdmap(denc::Epoch(epoch.0 + 1))
-        .await
-        .unwrap();
+    let ceph = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        blocking(|| cluster().ceph(&words)).unwrap();
+    };
+    ceph("osd pool create stalled 8 8");
+    ceph("osd pool application enable stalled rbd");
+    let pool = pool().await;
+    let data_pool = pool.cluster().pool("stalled").await.unwrap();
+    let options = CreateOptions {
+        data_pool: Some(data_pool),
+        ..locked_options(8 << 20)
+    };
+    rbd::create(&pool, "abandoned", &options).await.unwrap();
+    let image = Image::open(&pool, "abandoned", watching()).await.unwrap();
+    image.write(0, filled(6, 100)).await.unwrap();
+
+    // A place without OSDs: the data goes nowhere, and the header is as good as ever.
+    ceph("osd crush add-bucket nowhere root");
+    ceph("osd crush rule create-simple nowhere nowhere osd");
+    ceph("osd pool set stalled crush_rule nowhere");
+    pool.cluster().update_osdmap().await.unwrap();
     // Submitted, and nobody waits for it.
     assert!(image.write(0, filled(7, 100)).now_or_never().is_none());
     assert!(image.flush().now_or_never().is_none());
     let mut release = Box::pin(image.release_lock());
-    assert!((&mut release).now_or_never().is_none());
-    assert_eq!(image.lock_status(), LockStatus::Releasing);
-    blocking(|| cluster().ceph(&["osd", "unset", "pause"])).unwrap();
+    for _ in 0..5 {
+        assert!((&mut release).now_or_never().is_none());
+        assert_eq!(image.lock_status(), LockStatus::Releasing);
+        assert_eq!(image.lockers().await.unwrap().lockers.len(), 1);
+    }
+    ceph("osd pool set stalled crush_rule replicated_rule");
     release.await.unwrap();
-    assert_eq!(read(&image, 0, 100).await, [7; 100]);
     assert!(image.flush().now_or_never().is_some());
+    assert!(image.lockers().await.unwrap().lockers.is_empty());
+    assert_eq!(read(&image, 0, 100).await, [7; 100]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,9 +280,7 @@ async fn a_lock_that_nobody_has_broken_is_kept() {
     .await;
     let reader = open_apart("unbroken", OpenOptions::default()).await;
     let before = reader.lockers().await.unwrap();
-    while !reader.watchers().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    wait_until_unwatched(&reader).await;
     let (noticed, status, after) = stopped.resume();
     assert_eq!(noticed, LockStatus::Suspended);
     assert_eq!(status, LockStatus::Owned);
@@ -287,9 +307,11 @@ async fn a_lock_broken_without_blocklisting_is_taken_anew() {
             }
             // It has to ask the one who broke the lock.
             image.write(4096, filled(3, 4096)).await.unwrap();
-            let status = image.lock_status();
+            let lockers = image.lockers().await.unwrap().lockers;
+            let name = denc::EntityName::client(image.pool().cluster().global_id());
+            assert_eq!(lockers[0].name, name);
+            assert_eq!(image.lock_status(), LockStatus::Owned);
             image.close().await.unwrap();
-            status
         },
     )
     .await;
@@ -300,8 +322,10 @@ async fn a_lock_broken_without_blocklisting_is_taken_anew() {
     let soft = Image::open(&soft, "broken-softly", watching())
         .await
         .unwrap();
+    // Not to leave it a request that it would find afterwards.
+    wait_until_unwatched(&soft).await;
     soft.write(0, filled(2, 4096)).await.unwrap();
-    assert_eq!(stopped.resume(), LockStatus::Owned);
+    stopped.resume();
     let held = read(&soft, 0, 8192).await;
     assert_eq!(held, [[2; 4096], [3; 4096]].concat());
     soft.write(0, filled(4, 4096)).await.unwrap();
@@ -398,9 +422,7 @@ async fn a_dead_owner_does_not_bring_back_what_is_removed() {
     let error = rbd::remove(&pool, "removed", |_| {}).await.unwrap_err();
     assert!(matches!(error, Error::InUse { .. }), "{error:?}");
     let image = open(&pool, "removed").await;
-    while !image.watchers().await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    wait_until_unwatched(&image).await;
     rbd::remove(&pool, "removed", |_| {}).await.unwrap();
     let error = stopped.resume();
     assert_eq!(error.errno(), Errno::ESHUTDOWN, "{error:?}");
