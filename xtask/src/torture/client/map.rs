@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use mapper::daemon::{Signals, serve_until_stopped};
 use mapper::device::image::ImageDevice;
 use mapper::kernel::{AttachOptions, Attachment, DeviceBackend, LoopBackend};
+use mapper::serving::Signals;
 
 use super::image;
 
@@ -40,7 +40,10 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
         let begun = task.ready.with_extension("begun");
         std::fs::write(&begun, attached.path().as_os_str().as_encoded_bytes())?;
         std::fs::rename(&begun, &task.ready)?;
-        serve_until_stopped(&mut attached, &mut signals, LIMIT).await?;
+        tokio::select! {
+            _ = signals.next() => attached.detach(LIMIT, false).await?,
+            () = attached.ended() => {}
+        }
         image.close().await?;
         anyhow::Ok(())
     })?;
