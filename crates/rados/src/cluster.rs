@@ -57,6 +57,7 @@ impl Cluster {
         let wishes = Arc::new(Wishes::default());
         let objecter = Arc::new(Objecter::new(Arc::clone(&messenger), Arc::clone(&wishes)));
         objecter.set_timeout(timeouts.osd_op);
+        objecter.set_options(config.objecter_options()?);
         let monitors = Arc::new(
             MonClient::new(
                 Arc::clone(&messenger),

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod barrier;
 mod blocklisting;
 mod cluster;
 pub mod config;
@@ -42,6 +43,7 @@ mod on_clusters;
 mod op;
 pub mod osdmap;
 mod pool;
+mod read_policy;
 mod snap_set;
 #[cfg(test)]
 mod vectors;
@@ -58,6 +60,7 @@ pub use listing::{ListedObject, Objects};
 pub use monmap::MonMap;
 pub use op::{OpCode, Operation, Reply, SnapContext, SparseRead, Stat, StepResult};
 pub use pool::Pool;
+pub use read_policy::ReadPolicy;
 pub use snap_set::{CloneInfo, SnapSet};
 pub use watch::{
     Notification, NotifyAnswer, NotifyAnswers, NotifyReply, Watch, WatchHandler, WatcherId,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use denc::{Decode, Encode, Epoch, Reader, SnapId, Writer};
 use smallvec::SmallVec;
 
-use crate::Errno;
+use crate::{Errno, ReadPolicy};
 
 /// The number of a step's kind. An open set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +86,11 @@ impl OpCode {
 
     const MODE_WRITE: u16 = 0x2000;
 
+    /// Whether a replica can answer it as well as the primary: it asks for nothing but contents.
+    const fn is_pure_read(self) -> bool {
+        matches!(self, Self::READ | Self::SPARSE_READ | Self::STAT)
+    }
+
     const fn writes(self) -> bool {
         self.0 & Self::MODE_WRITE != 0
     }
@@ -103,7 +108,9 @@ pub(crate) mod request_flags {
     pub(crate) const RETRY: u32 = 0x8;
     pub(crate) const READ: u32 = 0x10;
     pub(crate) const WRITE: u32 = 0x20;
+    pub(crate) const BALANCE_READS: u32 = 0x100;
     pub(crate) const PGOP: u32 = 0x400;
+    pub(crate) const LOCALIZE_READS: u32 = 0x2000;
     pub(crate) const IGNORE_CACHE: u32 = 0x8000;
     pub(crate) const IGNORE_OVERLAY: u32 = 0x2_0000;
     pub(crate) const REDIRECTED: u32 = 0x20_0000;
@@ -185,6 +192,7 @@ pub struct Operation {
     /// Dropped when the operation ends.
     token: Option<Arc<dyn Any + Send + Sync>>,
     is_exempt_from_limits: bool,
+    read_policy: Option<ReadPolicy>,
 }
 
 impl Default for Operation {
@@ -198,6 +206,7 @@ impl Default for Operation {
             snap_context: None,
             token: None,
             is_exempt_from_limits: false,
+            read_policy: None,
         }
     }
 }
@@ -236,8 +245,17 @@ impl Operation {
         self
     }
 
-    /// Fails with `ENOSPC` or `EDQUOT` instead of waiting when the pool is full: for operations
-    /// that free space.
+    /// Says which OSD may be read from, in place of what the configuration says. Counts for
+    /// operations that do nothing but [`read`](Self::read), [`sparse_read`](Self::sparse_read) and
+    /// [`stat`](Self::stat); see [`ReadPolicy`].
+    #[must_use]
+    pub const fn read_from(mut self, policy: ReadPolicy) -> Self {
+        self.read_policy = Some(policy);
+        self
+    }
+
+    /// Is sent even if cluster or pool are full, and then fails with `ENOSPC` or `EDQUOT` unless it
+    /// frees space.
     #[must_use]
     pub const fn full_try(mut self) -> Self {
         self.flags |= request_flags::FULL_TRY;
@@ -515,6 +533,27 @@ impl Operation {
     /// other objects are not answered.
     pub(crate) const fn is_exempt_from_limits(&self) -> bool {
         self.is_exempt_from_limits
+    }
+
+    pub(crate) const fn snap_context_mut(&mut self) -> Option<&mut Arc<SnapContext>> {
+        self.snap_context.as_mut()
+    }
+
+    /// Which OSD may be asked, if `default` is what the configuration says.
+    pub(crate) fn effective_read_policy(&self, default: ReadPolicy) -> ReadPolicy {
+        let policy = self.read_policy.unwrap_or(default);
+        if policy == ReadPolicy::Primary
+            || self.is_write()
+            || !self.steps.iter().all(|step| step.code.is_pure_read())
+        {
+            return ReadPolicy::Primary;
+        }
+        policy
+    }
+
+    /// Whether it waits while there is no room: it may write, and has not been told otherwise.
+    pub(crate) const fn respects_full(&self) -> bool {
+        self.is_write() && self.flags & request_flags::FULL_TRY == 0
     }
 
     /// Bytes of input of all steps: what an operation in flight keeps in memory.

@@ -34,6 +34,7 @@ mod file;
 mod keys;
 mod mon_host;
 mod monitor_options;
+mod objecter;
 mod option;
 mod settings;
 mod variables;
@@ -48,6 +49,7 @@ pub use self::builder::Builder;
 pub use self::environment::Environment;
 pub use self::error::{ConfigError, KeyMiss};
 pub use self::mon_host::{Candidate, Host, MonHost, Protocol, V1_PORT, V2_PORT};
+pub use self::objecter::{ConnectBackoff, ObjecterOptions};
 pub use self::option::{OptionValue, Origin, SizeBytes, Value};
 pub use self::settings::{AuthMethod, ConnectionMode, InFlightLimits, RbdDefaults, Timeouts};
 

@@ -49,6 +49,8 @@ impl Config {
             self.mon_client_modes().err(),
             self.timeouts().err(),
             self.in_flight_limits().err(),
+            self.objecter_options().err(),
+            self.rbd_read_policy().err(),
             self.rbd_defaults().err(),
         ];
         outcomes.into_iter().flatten().find(|error| {

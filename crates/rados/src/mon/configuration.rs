@@ -89,6 +89,7 @@ impl MonClient {
         let timing = Timing::of_config(config)?;
         let settings = MessengerSettings::of_config(config)?;
         self.objecter.set_timeout(config.timeouts()?.osd_op);
+        self.objecter.set_options(config.objecter_options()?);
         self.timing.store(Arc::new(timing));
         let before = self.messenger.replace_settings(settings.clone());
         let is_first = !*self.is_configured.borrow();

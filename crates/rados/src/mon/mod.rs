@@ -34,7 +34,7 @@ use crate::cluster::CommandOutput;
 use crate::config::Config;
 use crate::messenger::Messenger;
 use crate::monmap::MonMap;
-use crate::objecter::{MapUpdate, Objecter};
+use crate::objecter::Objecter;
 use crate::{Attempts, Errno, Error, Result};
 
 /// The client of the monitors.
@@ -178,14 +178,15 @@ impl MonClient {
         state.requests.clear();
     }
 
-    /// Maps arrived, from a monitor or an OSD.
-    pub(crate) fn osdmap_outcome(wishes: &Wishes, update: MapUpdate) {
-        match update {
-            MapUpdate::Current => {}
-            MapUpdate::Gap => wishes.newer_osdmap(),
-            MapUpdate::Damaged(error) => {
-                tracing::warn!(%error, "asking for a whole OSD map");
-                wishes.whole_osdmap();
+    /// Answers the objecter's question whether a pool that its map does not show exists: which map is
+    /// the newest (ceph: src/osdc/Objecter.cc, `Objecter::_send_op_map_check`).
+    async fn check_pools(&self) {
+        loop {
+            let ops = self.objecter.operations_without_pool().await;
+            match self.newest_osdmap().await {
+                Ok(newest) => self.objecter.newest_map_is(newest, &ops),
+                // Asked again, since they still wait.
+                Err(error) => tracing::debug!(%error, "cannot ask for the newest OSD map"),
             }
         }
     }

@@ -61,7 +61,11 @@ impl MonClient {
 
     /// Finds monitors and serves the sessions with them, for ever: the task's body.
     pub(crate) async fn run(self: Arc<Self>) {
-        tokio::join!(self.stay_in_touch(), self.look_for_keys());
+        tokio::join!(
+            self.stay_in_touch(),
+            self.look_for_keys(),
+            self.check_pools()
+        );
     }
 
     async fn stay_in_touch(self: &Arc<Self>) {
@@ -264,7 +268,7 @@ impl MonClient {
     fn handle_osdmap(&self, front: &Bytes) -> denc::Result<()> {
         let maps = OsdMapMessage::parse(front)?;
         if self.messenger.check_fsid(maps.fsid) {
-            Self::osdmap_outcome(&self.wishes, self.objecter.handle_maps(&maps));
+            self.objecter.handle_maps(&maps);
         }
         Ok(())
     }

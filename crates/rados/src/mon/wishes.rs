@@ -43,15 +43,15 @@ impl Wishes {
         self.woken.notified().await;
     }
 
-    pub(super) fn take_osdmap(&self) -> bool {
+    pub(crate) fn take_osdmap(&self) -> bool {
         self.osdmap.swap(false, Ordering::Acquire)
     }
 
-    pub(super) fn take_whole_osdmap(&self) -> bool {
+    pub(crate) fn take_whole_osdmap(&self) -> bool {
         self.whole_osdmap.swap(false, Ordering::Acquire)
     }
 
-    pub(super) fn take_tickets(&self) -> bool {
+    pub(crate) fn take_tickets(&self) -> bool {
         self.tickets.swap(false, Ordering::Acquire)
     }
 }

@@ -30,10 +30,10 @@ impl Range {
             key: locator.key.clone(),
             name: op.target.object.clone(),
             snap: SnapId::HEAD,
-            hash: op.hash,
+            hash: op.aim.hash,
             max: false,
             namespace: locator.namespace.clone(),
-            pool: locator.pool,
+            pool: op.aim.pg.pg.pool,
         };
         object == self.begin || object > self.begin && object < self.end
     }
@@ -62,6 +62,6 @@ impl Backoffs {
             && self
                 .ranges
                 .iter()
-                .any(|((pg, _), range)| *pg == op.pg && range.contains(op))
+                .any(|((pg, _), range)| *pg == op.aim.pg && range.contains(op))
     }
 }

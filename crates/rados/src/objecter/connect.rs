@@ -1,25 +1,22 @@
 //! Keeps a session connected to its OSD, and takes in what the OSD says.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use denc::{Decode, EntityAddrVec, Reader};
 use msgr2::Message;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Objecter;
-use super::session::OsdSession;
+use super::session::{Need, OsdSession};
 use crate::Error;
 use crate::auth;
+use crate::config::ConnectBackoff;
 use crate::messenger::ConnectError;
-use crate::mon::MonClient;
 use crate::msg::kind;
 use crate::msg::osd::{BackoffStep, OsdBackoff, OsdMapMessage, OsdOpReply, WatchNotify};
-
-/// The first pause after a failed attempt (ceph: `ms_initial_backoff`).
-const INITIAL_BACKOFF: Duration = Duration::from_millis(200);
-/// The longest pause (ceph: `ms_max_backoff`).
-const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
 /// Starts the task that connects `session` and reconnects it while it has operations. The session
 /// ends the task.
@@ -29,54 +26,126 @@ pub(super) fn keep_connected(objecter: &Arc<Objecter>, session: &Arc<OsdSession>
 }
 
 async fn run(objecter: Weak<Objecter>, session: Weak<OsdSession>) {
-    let mut backoff = INITIAL_BACKOFF;
+    let mut pace = Pace::default();
     let mut refusals = 0_u32;
     while let Some((objecter, session)) = objecter.upgrade().zip(session.upgrade()) {
-        let addrs = match objecter.map() {
-            Some(map) if session.wants_connection() => map.osd_addrs(session.osd).cloned(),
-            _ => None,
-        };
-        let Some(addrs) = addrs else {
-            session.wake.notified().await;
-            continue;
-        };
-        match connect(&objecter, &session, &addrs).await {
-            Ok(()) => {
-                backoff = INITIAL_BACKOFF;
-                refusals = 0;
+        let addrs = match session.need(Instant::now()) {
+            Need::Connection(addrs) => addrs,
+            Need::Nothing => {
+                tokio::select! {
+                    () = session.wake.notified() => {}
+                    () = sleep(TICK) => {}
+                }
+                continue;
             }
-            Err(reason) => {
-                let refusal = reason.refusal();
-                match &refusal {
-                    Some(refusal) if refusals == 0 => {
-                        tracing::warn!(osd = %session.osd, %addrs, %refusal, "not let in");
-                    }
-                    _ => tracing::debug!(osd = %session.osd, %addrs, %reason, "cannot connect"),
-                }
-                refusals = refusal.map_or(0, |_| refusals + 1);
-                if reason.wants_tickets() {
-                    objecter.wishes.tickets();
-                } else {
-                    objecter.wishes.newer_osdmap();
-                }
-                // New tickets come as fast as they are asked for. One that refuses them as well is
-                // not to be asked as fast.
-                if refusals > 1 {
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
-                    continue;
-                }
-                // A new map or new tickets are a reason to try at once.
-                if tokio::time::timeout(backoff, session.wake.notified())
-                    .await
-                    .is_err()
-                {
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
+        };
+        let backoff = objecter.options().connect_backoff;
+        pace.wait(&session, &addrs, backoff).await;
+        let reason = match connect_unless_moved(&objecter, &session, &addrs).await {
+            None => continue,
+            Some(Ok(())) => {
+                pace.succeeded();
+                refusals = 0;
+                continue;
+            }
+            Some(Err(reason)) => reason,
+        };
+        let refusal = reason.refusal();
+        match &refusal {
+            Some(refusal) if refusals == 0 => {
+                tracing::warn!(osd = %session.osd, %addrs, %refusal, "not let in");
+            }
+            _ => tracing::debug!(osd = %session.osd, %addrs, %reason, "cannot connect"),
+        }
+        refusals = refusal.map_or(0, |_| refusals + 1);
+        if reason.wants_tickets() {
+            objecter.wishes.tickets();
+        } else {
+            objecter.wishes.newer_osdmap();
+        }
+        // New tickets come as fast as they are asked for. One that refuses them as well is not to be
+        // asked as fast.
+        pace.failed(refusals <= 1);
+    }
+}
+
+/// Connects to `addrs`. Gives up, and gives nothing, if the map says that the OSD is elsewhere.
+async fn connect_unless_moved(
+    objecter: &Arc<Objecter>,
+    session: &Arc<OsdSession>,
+    addrs: &EntityAddrVec,
+) -> Option<Result<(), Reason>> {
+    let mut attempt = pin!(connect(objecter, session, addrs));
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut attempt => return Some(outcome),
+            () = session.news.notified() => {
+                if !session.is_at(addrs) {
+                    return None;
                 }
             }
         }
     }
 }
+
+/// When the next attempt may begin.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the last attempt began, and where it went.
+    last: Option<(Instant, EntityAddrVec)>,
+    /// Attempts that failed since the last success.
+    failures: u32,
+    /// Whether news are a reason not to wait.
+    heeds_news: bool,
+}
+
+impl Pace {
+    /// Waits until an attempt may begin. Attempts that take long need no pause after them, so that an
+    /// OSD that is reached again is noticed at once.
+    async fn wait(&mut self, session: &OsdSession, addrs: &EntityAddrVec, backoff: ConnectBackoff) {
+        match &self.last {
+            Some((began, last)) if last == addrs => {
+                let pause = sleep_until(*began + backoff.after(self.failures));
+                if self.heeds_news {
+                    tokio::select! {
+                        () = pause => {}
+                        () = session.news.notified() => {}
+                    }
+                } else {
+                    pause.await;
+                }
+            }
+            _ => self.failures = 0,
+        }
+        self.last = Some((Instant::now(), addrs.clone()));
+    }
+
+    const fn succeeded(&mut self) {
+        self.failures = 0;
+        self.heeds_news = false;
+    }
+
+    const fn failed(&mut self, heeds_news: bool) {
+        self.failures = self.failures.saturating_add(1);
+        self.heeds_news = heeds_news;
+    }
+}
+
+impl ConnectBackoff {
+    /// How long after its beginning an attempt may be followed by another, after so many failures in
+    /// a row.
+    fn after(self, failures: u32) -> Duration {
+        let doubled = failures.saturating_sub(1).min(MAX_DOUBLINGS);
+        self.max
+            .min(self.initial.saturating_mul(2_u32.pow(doubled)))
+    }
+}
+
+/// How often a session is looked at without a reason (ceph: `objecter_tick_interval`).
+const TICK: Duration = Duration::from_secs(5);
+/// More would make no difference, and would not be a number.
+const MAX_DOUBLINGS: u32 = 16;
 
 /// Why an attempt to connect failed.
 #[derive(Debug, thiserror::Error)]
@@ -121,9 +190,12 @@ async fn connect(
     let connecting = objecter.messenger.connect_osd(addr, session.osd, handler);
     let link = connecting.await.map_err(Reason::Connect)?;
     tracing::debug!(osd = %session.osd, %addr, "connected");
-    session.connected(link, addrs.clone(), generation);
+    session.connected(link, addrs, generation);
     Ok(())
 }
+
+/// Stands for the attempt that an answer is to, where that is not known.
+const NO_ATTEMPT: i32 = -1;
 
 /// Takes in what an OSD says on one connection.
 #[derive(Debug)]
@@ -145,7 +217,7 @@ impl OsdHandler {
             kind::OSD_MAP => {
                 let maps = OsdMapMessage::parse(&message.front)?;
                 if objecter.messenger.check_fsid(maps.fsid) {
-                    MonClient::osdmap_outcome(&objecter.wishes, objecter.handle_maps(&maps));
+                    objecter.handle_maps(&maps);
                 }
             }
             kind::WATCH_NOTIFY => {
@@ -179,7 +251,7 @@ fn handle_reply(objecter: &Arc<Objecter>, session: &OsdSession, message: Message
         }
         Err(source) => {
             // Whoever waits for this answer must not wait for ever.
-            if let Some(op) = session.take_answered(tid, -1) {
+            if let Some(op) = session.take_answered(tid, NO_ATTEMPT) {
                 op.complete(Err(Error::Decode {
                     from: format!("osd.{}", session.osd),
                     source,

@@ -60,6 +60,13 @@ impl Limits {
         })
     }
 
+    /// How many operations, and how many KiB of input, may be added.
+    #[cfg(test)]
+    pub(super) fn available(&self) -> (usize, usize) {
+        let kibibytes = self.kibibytes.available_permits();
+        (self.operations.available_permits(), kibibytes)
+    }
+
     /// Nobody may submit any more.
     pub(super) fn close(&self) {
         self.operations.close();

@@ -15,7 +15,10 @@ mod limits;
 mod lingering;
 mod maps;
 mod op;
+mod pools;
 mod session;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::BTreeMap;
@@ -25,26 +28,27 @@ use std::sync::{
 };
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use denc::{Epoch, PoolId, Tid};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout_at;
 
 use self::deadlines::Deadlines;
 use self::limits::Limits;
 pub(crate) use self::lingering::Linger;
 use self::lingering::Lingering;
-pub(crate) use self::maps::MapUpdate;
-use self::op::{InFlight, Op, Outcome, Target};
+use self::maps::Repair;
+use self::op::{Aim, InFlight, Op, Outcome, PoolKnown, Target};
 use self::session::OsdSession;
-use self::view::{Destination, View};
-use crate::config::{InFlightLimits, SizeBytes};
+use self::view::{Destination, Pause, View};
+use crate::config::{InFlightLimits, ObjecterOptions, SizeBytes};
 use crate::connections::Connection;
 use crate::messenger::Messenger;
 use crate::mon::Wishes;
 use crate::op::{Operation, Reply};
-use crate::osdmap::{OsdMap, PgId, ShardId, ShardedPgId};
+use crate::osdmap::OsdMap;
 use crate::watch::Watches;
-use crate::{Errno, Error, Result};
+use crate::{Errno, Error, ReadPolicy, Result};
 
 /// Sends operations to OSDs and sees them through.
 #[derive(Debug)]
@@ -57,7 +61,10 @@ pub(crate) struct Objecter {
     next_tid: AtomicU64,
     /// Set when the configuration is settled, before the first operation.
     limits: OnceLock<Limits>,
+    options: ArcSwap<ObjecterOptions>,
     deadlines: Deadlines,
+    /// An operation waits for word of whether its pool exists.
+    pool_missing: Notify,
     /// The watches of this client, which OSDs address by their cookies.
     pub(crate) watches: Watches,
     lingering: Lingering,
@@ -66,7 +73,7 @@ pub(crate) struct Objecter {
     /// The epoch of the map in the view.
     epoch: watch::Sender<Epoch>,
     /// Held while maps are applied, which two connections may want to do at the same time.
-    updating: Mutex<()>,
+    updating: Mutex<Repair>,
 }
 
 impl Objecter {
@@ -79,7 +86,9 @@ impl Objecter {
             waiting: Mutex::default(),
             next_tid: AtomicU64::new(1),
             limits: OnceLock::new(),
+            options: ArcSwap::default(),
             deadlines: Deadlines::default(),
+            pool_missing: Notify::new(),
             watches: Watches::default(),
             lingering: Lingering::default(),
             is_blocklisted: watch::Sender::new(false),
@@ -122,6 +131,34 @@ impl Objecter {
         self.deadlines.set_limit(limit);
     }
 
+    fn options(&self) -> arc_swap::Guard<Arc<ObjecterOptions>> {
+        self.options.load()
+    }
+
+    /// Obeys other options from now on, also for operations that wait.
+    pub(crate) fn set_options(self: &Arc<Self>, options: ObjecterOptions) {
+        let mut view = self.view_mut();
+        view.fails_when_full = options.abort_on_full;
+        view.set_location(options.crush_location.clone());
+        self.options.store(Arc::new(options));
+        if view.fails_when_full {
+            let sessions = view.sessions.values();
+            let held = sessions.flat_map(|session| session.take_matching(|op| op.is_paused));
+            let held: BTreeMap<Tid, Op> = held.map(|op| (op.tid, op)).collect();
+            self.route_all(&mut view, held);
+        }
+    }
+
+    /// Sends nothing from now on before there is a map of `epoch` or a later one. What has been sent
+    /// before is not called back.
+    pub(crate) fn set_epoch_barrier(&self, epoch: Epoch) {
+        let mut view = self.view_mut();
+        view.barrier = view.barrier.max(epoch);
+        if view.epoch() < view.barrier {
+            self.wishes.newer_osdmap();
+        }
+    }
+
     /// Carries out an operation on an object: see [`Pool::execute_raw`](crate::Pool::execute_raw).
     pub(crate) async fn execute(
         self: &Arc<Self>,
@@ -162,27 +199,31 @@ impl Objecter {
         };
         let (outcome, answer) = oneshot::channel();
         let pool = target.locator.pool;
+        let tid = Tid(self.next_tid.fetch_add(1, Ordering::Relaxed));
         self.submit(Box::new(InFlight {
-            tid: Tid(self.next_tid.fetch_add(1, Ordering::Relaxed)),
+            tid,
             target,
             mtime: if operation.is_write() {
                 SystemTime::now().into()
             } else {
                 Default::default()
             },
+            read_policy: operation.effective_read_policy(self.options().read_policy),
             operation,
-            pg: ShardedPgId {
-                pg: PgId { pool, seed: 0 },
-                shard: ShardId::NONE,
-            },
-            hash: 0,
-            epoch: Epoch(0),
+            aim: Aim::nowhere(pool),
+            is_paused: false,
+            pool: PoolKnown::NotYet,
             attempts: 0,
             deadline,
             outcome,
             _budget: budget,
         }));
-        answer.await.unwrap_or(Err(Error::ShutDown))
+        let answer = Answer {
+            objecter: self,
+            tid,
+            receiver: answer,
+        };
+        answer.received().await
     }
 
     /// The connections that are open, by number of the OSD.
@@ -199,7 +240,7 @@ impl Objecter {
     /// Sessions that could not connect for want of a ticket may try again.
     pub(crate) fn tickets_renewed(&self) {
         for session in self.view().sessions.values() {
-            session.wake.notify_one();
+            session.news.notify_one();
         }
     }
 
@@ -217,6 +258,7 @@ impl Objecter {
     pub(crate) fn shut_down(&self) {
         self.limits().close();
         self.deadlines.shut_down();
+        self.updating().end();
         let sessions: Vec<_> = self.view_mut().sessions.drain().collect();
         let waiting = std::mem::take(&mut *self.waiting());
         let in_flight = sessions.into_iter().flat_map(|(_, session)| session.end());
@@ -246,35 +288,88 @@ impl Objecter {
             op.complete(Err(self.blocklisted()));
             return Ok(());
         }
-        match view.destination(&op.target, &op.operation) {
-            Destination::Osd { osd, pg, hash } => match view.sessions.get(&osd) {
-                Some(session) => {
-                    op.aim(pg, hash, view.epoch());
-                    session.submit(op);
+        match view.destination(&op) {
+            Destination::Osd(aim) => {
+                op.pool = PoolKnown::Seen;
+                let pause = view.pause(&op);
+                if let (Some(Pause::Full(errno)), true) = (pause, view.fails_when_full) {
+                    op.fail(errno);
+                    return Ok(());
                 }
-                None => return Err(op),
-            },
-            Destination::Wait => {
-                self.waiting().insert(op.tid, op);
+                let Some(session) = view.sessions.get(&aim.osd) else {
+                    return Err(op);
+                };
+                op.aim = aim;
+                op.is_paused = pause.is_some();
+                session.submit(op);
             }
-            Destination::PoolGone(pool) => op.complete(Err(Error::PoolGone { pool })),
+            Destination::Nowhere => self.wait(view, op),
+            Destination::NoPool(pool) => match op.pool {
+                PoolKnown::Seen => op.complete(Err(Error::PoolGone { pool })),
+                PoolKnown::NotIfMissingIn(newest) if view.epoch() >= newest => {
+                    op.complete(Err(Error::PoolGone { pool }));
+                }
+                PoolKnown::NotIfMissingIn(_) => self.wait(view, op),
+                PoolKnown::NotYet => {
+                    self.wait(view, op);
+                    self.pool_missing.notify_one();
+                }
+            },
+            Destination::PoolFails => op.fail(Errno::EIO),
         }
         Ok(())
+    }
+
+    /// Puts an operation aside until there is a map by which it can be sent.
+    fn wait(&self, view: &View, mut op: Op) {
+        if view
+            .map()
+            .is_some_and(|map| map.pool(op.target.locator.pool).is_some())
+        {
+            op.pool = PoolKnown::Seen;
+        }
+        let mut waiting = self.waiting();
+        if !op.is_forgotten() {
+            waiting.insert(op.tid, op);
+        }
     }
 
     fn route_with_new_session(self: &Arc<Self>, view: &mut View, op: Op) {
         let Err(op) = self.route(view, op) else {
             return;
         };
-        if let Destination::Osd { osd, .. } = view.destination(&op.target, &op.operation) {
-            let session = Arc::new(OsdSession::new(osd));
+        if let Destination::Osd(Aim { osd, .. }) = view.destination(&op)
+            && let Some(addrs) = view.map().and_then(|map| map.osd_addrs(osd))
+        {
+            let session = Arc::new(OsdSession::new(osd, addrs.clone(), view.epoch()));
             connect::keep_connected(self, &session);
             view.sessions.insert(osd, session);
         }
         if let Err(op) = self.route(view, op) {
-            // Only a missing session makes `route` give an operation back.
-            self.waiting().insert(op.tid, op);
+            // An OSD that has no address.
+            self.wait(view, op);
         }
+    }
+
+    /// Sends operations where they belong, in the order of their numbers.
+    fn route_all(self: &Arc<Self>, view: &mut View, ops: BTreeMap<Tid, Op>) {
+        for op in ops.into_values() {
+            self.route_with_new_session(view, op);
+        }
+    }
+
+    /// Nobody waits for an operation any more.
+    fn forget(&self, tid: Tid) {
+        let view = self.view();
+        let mut waiting = self.waiting();
+        if waiting.get(&tid).is_some_and(|op| op.is_forgotten()) {
+            waiting.remove(&tid);
+            return;
+        }
+        drop(waiting);
+        let mut sessions = view.sessions.values();
+        // Dropping it gives back what it holds of the limits.
+        drop(sessions.find_map(|session| session.take_forgotten(tid)));
     }
 
     /// An answer came for `op`.
@@ -284,7 +379,11 @@ impl Objecter {
             return self.submit(op);
         }
         match Errno::check(answer.result) {
-            Err(Errno::EAGAIN) => self.submit(op),
+            Err(Errno::EAGAIN) => {
+                // A replica that is not up to date: the primary is.
+                op.read_policy = ReadPolicy::Primary;
+                self.submit(op);
+            }
             Err(Errno::ESHUTDOWN) => {
                 self.is_blocklisted.send_replace(true);
                 op.complete(Err(self.blocklisted()));
@@ -309,5 +408,31 @@ impl Objecter {
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<Tid, Op>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn updating(&self) -> MutexGuard<'_, Repair> {
+        self.updating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer that is waited for. Dropping it says that nobody waits any more.
+struct Answer<'a> {
+    objecter: &'a Objecter,
+    tid: Tid,
+    receiver: oneshot::Receiver<Outcome>,
+}
+
+impl Answer<'_> {
+    async fn received(mut self) -> Outcome {
+        (&mut self.receiver).await.unwrap_or(Err(Error::ShutDown))
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        if !self.receiver.is_terminated() {
+            self.receiver.close();
+            self.objecter.forget(self.tid);
+        }
     }
 }

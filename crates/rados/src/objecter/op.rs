@@ -1,12 +1,16 @@
 //! An operation from its submission to its answer.
 
-use denc::{Epoch, PoolId, Tid, UTime};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use denc::{Epoch, OsdId, PoolId, SnapId, Tid, UTime};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::deadlines::Deadline;
-use crate::Result;
 use crate::op::{Operation, Reply, request_flags};
-use crate::osdmap::{ObjectLocator, ShardedPgId};
+use crate::osdmap::{ObjectLocator, PgId, ShardId, ShardedPgId};
+use crate::{Errno, ReadPolicy, Result};
 
 /// The overall result, zero or more or a negated errno, and what the steps gave.
 pub(super) type Outcome = Result<(i32, Reply)>;
@@ -50,6 +54,24 @@ impl Target {
         self.flags |=
             request_flags::REDIRECTED | request_flags::IGNORE_CACHE | request_flags::IGNORE_OVERLAY;
     }
+
+    /// Whether a pool's cache tiers stand before it. They do not for operations that a tier has sent
+    /// on, nor for those on a placement group, which is of one pool.
+    pub(super) const fn heeds_tiers(&self) -> bool {
+        self.flags & (request_flags::IGNORE_OVERLAY | request_flags::PGOP) == 0
+    }
+}
+
+/// Where an operation goes by one map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Aim {
+    pub(super) osd: OsdId,
+    /// The placement group, of the pool's cache tier if there is one.
+    pub(super) pg: ShardedPgId,
+    /// The object's whole hash.
+    pub(super) hash: u32,
+    /// Whether the OSD is not the primary.
+    pub(super) is_replica: bool,
 }
 
 /// An operation that has been submitted and not been answered.
@@ -59,10 +81,14 @@ pub(super) struct InFlight {
     pub(super) target: Target,
     pub(super) operation: Operation,
     pub(super) mtime: UTime,
-    /// Where it was sent, or would be, by the map of `epoch`.
-    pub(super) pg: ShardedPgId,
-    pub(super) hash: u32,
-    pub(super) epoch: Epoch,
+    /// Where it was sent, or would be. Set before it is given to a session.
+    pub(super) aim: Aim,
+    /// Whether its session keeps it back, because the cluster wants it so.
+    pub(super) is_paused: bool,
+    /// Which OSD may be asked. The primary only, once a replica could not answer.
+    pub(super) read_policy: ReadPolicy,
+    /// What is known of its pool.
+    pub(super) pool: PoolKnown,
     /// How often it has been sent.
     pub(super) attempts: i32,
     /// When it ends without an answer, if it does.
@@ -75,6 +101,18 @@ pub(super) struct InFlight {
 /// Boxed, because operations move between tables.
 pub(super) type Op = Box<InFlight>;
 
+/// What is known of the pool of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PoolKnown {
+    /// No map has shown it yet, which may be for our maps being old.
+    NotYet,
+    /// As before, but the map of this epoch was the newest when the monitors were asked: if that one
+    /// does not show it either, there is none.
+    NotIfMissingIn(Epoch),
+    /// A map has shown it. If the next one does not, it has been deleted.
+    Seen,
+}
+
 /// What an operation in flight holds of the limits on operations and bytes.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -82,10 +120,39 @@ pub(super) struct Budget {
     pub(super) _kibibytes: OwnedSemaphorePermit,
 }
 
+impl Aim {
+    /// Nowhere yet.
+    pub(super) const fn nowhere(pool: PoolId) -> Self {
+        Self {
+            osd: OsdId(-1),
+            pg: ShardedPgId {
+                pg: PgId { pool, seed: 0 },
+                shard: ShardId::NONE,
+            },
+            hash: 0,
+            is_replica: false,
+        }
+    }
+}
+
 impl InFlight {
     /// Hands the outcome to whoever waits for it, if anyone still does.
     pub(super) fn complete(self: Box<Self>, outcome: Outcome) {
         let _ = self.outcome.send(outcome);
+    }
+
+    /// As if an OSD had answered with this errno.
+    pub(super) fn fail(self: Box<Self>, errno: Errno) {
+        self.complete(Ok((errno.0.saturating_neg(), Reply::default())));
+    }
+
+    /// Whether nobody waits for it, and nobody can tell whether it is ever carried out: it has not
+    /// been sent, or changes nothing.
+    ///
+    /// A write that has been sent is seen through: what an OSD may still get of it over a connection
+    /// that is lost must not come behind a later write.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.outcome.is_closed() && (self.attempts == 0 || !self.operation.is_write())
     }
 
     /// All request flags of the next attempt.
@@ -95,6 +162,44 @@ impl InFlight {
         } else {
             0
         };
-        self.operation.flags() | self.target.flags | retry
+        let replica = match self.read_policy {
+            ReadPolicy::Balance if self.aim.is_replica => request_flags::BALANCE_READS,
+            ReadPolicy::Localize if self.aim.is_replica => request_flags::LOCALIZE_READS,
+            _ => 0,
+        };
+        self.operation.flags() | self.target.flags | retry | replica
+    }
+
+    /// The locator by which the OSD finds the object: in the pool that it was sent to, which may be a
+    /// cache tier.
+    pub(super) fn sent_locator(&self) -> Cow<'_, ObjectLocator> {
+        let pool = self.aim.pg.pg.pool;
+        if self.target.locator.pool == pool {
+            return Cow::Borrowed(&self.target.locator);
+        }
+        Cow::Owned(ObjectLocator {
+            pool,
+            ..self.target.locator.clone()
+        })
+    }
+
+    /// Leaves snapshots out that were removed since it was submitted, so that no clones are made for
+    /// them (ceph: src/osdc/Objecter.cc, `Objecter::_prune_snapc`).
+    pub(super) fn prune_snaps(&mut self, removed: &BTreeMap<PoolId, Vec<(SnapId, u64)>>) {
+        let Some(removed) = removed.get(&self.target.locator.pool) else {
+            return;
+        };
+        let is_removed = |snap: &SnapId| {
+            let mut ranges = removed.iter();
+            ranges.any(|(first, count)| snap.0 >= first.0 && snap.0 - first.0 < *count)
+        };
+        let Some(context) = self.operation.snap_context_mut() else {
+            return;
+        };
+        if context.snaps.iter().any(is_removed) {
+            Arc::make_mut(context)
+                .snaps
+                .retain(|snap| !is_removed(snap));
+        }
     }
 }

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use denc::{EntityAddrVec, Epoch, OsdId, Tid};
 use msgr2::Message;
 use msgr2::driver::Link;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::backoff::Backoffs;
 use super::op::{InFlight, Op};
@@ -25,16 +27,23 @@ use crate::osdmap::ShardedPgId;
 pub(super) struct OsdSession {
     pub(super) osd: OsdId,
     state: Mutex<State>,
-    /// Wakes the session's task: there is something to send, the connection is lost, or the map
-    /// says that the OSD is somewhere else.
+    /// Wakes the session's task: there is something to send, or the connection is lost.
     pub(super) wake: Notify,
+    /// Wakes the session's task while it cannot connect: there is a new map, or there are tickets.
+    pub(super) news: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     link: Option<OpenLink>,
+    /// Where the OSD is by the map.
+    addrs: EntityAddrVec,
+    /// The epoch of the map by which the operations have been aimed.
+    epoch: Epoch,
     /// Everything this OSD has been given and has not answered. Resent in this order.
     ops: BTreeMap<Tid, Op>,
+    /// Since when there has been something to answer.
+    busy_since: Instant,
     /// Ranges of objects the OSD does not want operations for at the moment.
     backoffs: Backoffs,
     task: Option<AbortHandle>,
@@ -44,19 +53,36 @@ struct State {
 #[derive(Debug)]
 struct OpenLink {
     link: Link,
-    /// Where the OSD was by the map when the connection was made.
-    addrs: EntityAddrVec,
     /// Tells connections of this session apart, so that what an old one still has to say is not
     /// taken for the new one's.
     generation: u64,
 }
 
+/// What a session needs of its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing: there is nothing to send, or a connection to send it over.
+    Nothing,
+    /// A connection to this address.
+    Connection(EntityAddrVec),
+}
+
 impl OsdSession {
-    pub(super) fn new(osd: OsdId) -> Self {
+    /// A session with an OSD that is at `addrs` by the map of `epoch`.
+    pub(super) fn new(osd: OsdId, addrs: EntityAddrVec, epoch: Epoch) -> Self {
         Self {
             osd,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                link: None,
+                addrs,
+                epoch,
+                ops: BTreeMap::new(),
+                busy_since: Instant::now(),
+                backoffs: Backoffs::default(),
+                task: None,
+            }),
             wake: Notify::new(),
+            news: Notify::new(),
         }
     }
 
@@ -70,10 +96,17 @@ impl OsdSession {
         self.lock().task = Some(task);
     }
 
-    /// Takes an operation over and sends it, at once if there is a connection.
+    /// Takes an operation over and sends it, at once if there is a connection. One that nobody waits
+    /// for is dropped.
     pub(super) fn submit(&self, op: Op) {
         let mut state = self.lock();
+        if op.is_forgotten() {
+            return;
+        }
         let tid = op.tid;
+        if state.ops.is_empty() {
+            state.busy_since = Instant::now();
+        }
         state.ops.insert(tid, op);
         if !state.send(tid) {
             drop(state);
@@ -81,16 +114,16 @@ impl OsdSession {
         }
     }
 
-    /// Uses `link` from now on and sends everything over it again.
-    pub(super) fn connected(&self, link: Link, addrs: EntityAddrVec, generation: u64) {
+    /// Uses `link` from now on and sends everything over it again, unless the OSD has moved from
+    /// `addrs` meanwhile.
+    pub(super) fn connected(&self, link: Link, addrs: &EntityAddrVec, generation: u64) {
         let mut state = self.lock();
+        if state.addrs != *addrs {
+            return;
+        }
         state.backoffs.clear();
         let closed = link.is_closed();
-        state.link = Some(OpenLink {
-            link,
-            addrs,
-            generation,
-        });
+        state.link = Some(OpenLink { link, generation });
         let tids: Vec<Tid> = state.ops.keys().copied().collect();
         for tid in tids {
             state.send(tid);
@@ -122,14 +155,33 @@ impl OsdSession {
         }
     }
 
-    /// The map says the OSD is at `addrs`; a connection to anywhere else is of no use.
-    pub(super) fn moved_to(&self, addrs: &EntityAddrVec) {
+    /// The OSD is at `addrs` by the map of `epoch`; a connection to anywhere else is of no use. Gives
+    /// the operations for which `moves` holds by that map: they are not its any more.
+    pub(super) fn adopt_map(
+        &self,
+        addrs: &EntityAddrVec,
+        epoch: Epoch,
+        mut moves: impl FnMut(&mut InFlight) -> bool,
+    ) -> Vec<Op> {
         let mut state = self.lock();
-        if state.link.as_ref().is_some_and(|link| link.addrs != *addrs) {
+        if state.addrs != *addrs {
+            state.addrs.clone_from(addrs);
             state.link = None;
         }
+        state.epoch = epoch;
+        let tids = state
+            .ops
+            .values_mut()
+            .filter_map(|op| moves(op).then_some(op.tid));
+        let tids: Vec<Tid> = tids.collect();
+        let taken = tids
+            .iter()
+            .filter_map(|tid| state.ops.remove(tid))
+            .collect();
         drop(state);
         self.wake.notify_one();
+        self.news.notify_one();
+        taken
     }
 
     /// The connection, if there is one.
@@ -139,10 +191,39 @@ impl OsdSession {
         Some(Connection::new(Peer::Osd(self.osd), link.info()))
     }
 
-    /// Whether a connection is missing.
-    pub(super) fn wants_connection(&self) -> bool {
+    /// How many operations it has.
+    #[cfg(test)]
+    pub(super) fn operations(&self) -> usize {
+        self.lock().ops.len()
+    }
+
+    /// What the task has to do.
+    ///
+    /// An OSD that owes answers and says nothing is asked for a sign of life. If it gives none, the
+    /// connection may be one that only this side still believes in, and another is needed; the old
+    /// one is kept until then, as the OSD may only be slow.
+    pub(super) fn need(&self, now: Instant) -> Need {
         let state = self.lock();
-        state.link.is_none() && !state.ops.is_empty()
+        if state.ops.is_empty() {
+            return Need::Nothing;
+        }
+        if let Some(OpenLink { link, .. }) = &state.link {
+            let last = link.last_heard().max(state.busy_since);
+            let silence = now.saturating_duration_since(last);
+            if silence >= LAGGY {
+                // If it is closed its handler says so.
+                let _ = link.keepalive(SystemTime::now().into());
+            }
+            if silence < SUSPECT {
+                return Need::Nothing;
+            }
+        }
+        Need::Connection(state.addrs.clone())
+    }
+
+    /// Whether the OSD is at `addrs` by the map.
+    pub(super) fn is_at(&self, addrs: &EntityAddrVec) -> bool {
+        self.lock().addrs == *addrs
     }
 
     /// Takes the operation that an answer is for, unless the answer is for an earlier attempt.
@@ -167,6 +248,13 @@ impl OsdSession {
         tids.iter()
             .filter_map(|tid| state.ops.remove(tid))
             .collect()
+    }
+
+    /// Takes an operation that nobody waits for any more.
+    pub(super) fn take_forgotten(&self, tid: Tid) -> Option<Op> {
+        let mut state = self.lock();
+        state.ops.get(&tid).filter(|op| op.is_forgotten())?;
+        state.ops.remove(&tid)
     }
 
     /// Ends the session and gives back what has not been answered.
@@ -218,7 +306,7 @@ impl OsdSession {
         let released: Vec<Tid> = state
             .ops
             .values()
-            .filter(|op| op.pg == pg && range.contains(op))
+            .filter(|op| op.aim.pg == pg && range.contains(op))
             .map(|op| op.tid)
             .collect();
         for tid in released {
@@ -236,7 +324,7 @@ impl State {
         let Some(op) = self.ops.get_mut(&tid) else {
             return true;
         };
-        if self.backoffs.holds_back(op) {
+        if op.is_paused || self.backoffs.holds_back(op) {
             return true;
         }
         let version = OsdOp::version_for(link.link.info().features);
@@ -247,12 +335,12 @@ impl State {
             version,
             compat_version: OsdOp::COMPAT_VERSION,
             front: OsdOp {
-                pg: op.pg,
-                hash: op.hash,
-                epoch: op.epoch,
+                pg: op.aim.pg,
+                hash: op.aim.hash,
+                epoch: self.epoch,
                 flags: op.request_flags(),
                 mtime: op.mtime,
-                locator: &op.target.locator,
+                locator: &op.sent_locator(),
                 object: &op.target.object,
                 operation: &op.operation,
                 attempt: op.attempts,
@@ -269,14 +357,10 @@ impl State {
     }
 }
 
-impl InFlight {
-    /// Aims at where it goes by the map of `epoch`.
-    pub(super) fn aim(&mut self, pg: ShardedPgId, hash: u32, epoch: Epoch) {
-        self.pg = pg;
-        self.hash = hash;
-        self.epoch = epoch;
-    }
-}
-
 /// What clients use for operations; it has no meaning in the protocol.
 const PRIORITY: u16 = 63;
+/// How long an OSD may be silent before it is asked for a sign of life (ceph: `objecter_timeout`).
+pub(super) const LAGGY: Duration = Duration::from_secs(10);
+/// How long it may be silent before another connection is made to it. It has been asked for signs of
+/// life several times by then; an OSD that is only busy gives one of them.
+pub(super) const SUSPECT: Duration = Duration::from_secs(30);

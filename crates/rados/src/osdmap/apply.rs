@@ -261,8 +261,8 @@ impl OsdMap {
 fn applied_full(full: &OsdMap, incremental: Epoch) -> Result<OsdMap, OsdMapError> {
     if full.epoch != incremental {
         return Err(OsdMapError::WrongFullMap {
-            incremental,
-            full: full.epoch,
+            expected: incremental,
+            found: full.epoch,
         });
     }
     Ok(full.clone())

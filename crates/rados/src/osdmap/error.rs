@@ -25,13 +25,13 @@ pub enum OsdMapError {
         /// The cluster of the incremental.
         found: Uuid,
     },
-    /// An incremental whose full map is of another epoch.
-    #[error("incremental OSD map {incremental} holds full map {full}")]
+    /// A full map, in an incremental or on its own, of another epoch than it is said to be.
+    #[error("full OSD map {found} in place of {expected}")]
     WrongFullMap {
-        /// The epoch of the incremental.
-        incremental: Epoch,
-        /// The epoch of the full map inside.
-        full: Epoch,
+        /// The epoch it is said to be of.
+        expected: Epoch,
+        /// The epoch in the map.
+        found: Epoch,
     },
     /// An incremental that changes an OSD that cannot be.
     #[error("incremental OSD map changes osd.{osd} of {max_osd}")]

@@ -61,6 +61,8 @@ macro_rules! flags {
 flags! {
     /// Flags of the whole cluster (ceph: src/include/rados.h, `CEPH_OSDMAP_*`). An open set.
     MapFlags(u32) {
+        /// No room anywhere: writes must wait. Pools have such a flag of their own since Luminous.
+        FULL = 1 << 1;
         /// Reads must wait.
         PAUSERD = 1 << 2;
         /// Writes must wait.

@@ -75,6 +75,8 @@ impl Release {
     pub const LUMINOUS: Self = Self(12);
     /// Nautilus (14).
     pub const NAUTILUS: Self = Self(14);
+    /// Octopus (15).
+    pub const OCTOPUS: Self = Self(15);
 }
 
 /// The primary affinity of an OSD that has not been changed: always willing to be primary.
