@@ -115,7 +115,12 @@ impl Objecter {
         let view = self.view();
         for (osd, session) in &view.sessions {
             let taken = session.take_matching(&mut has_expired);
-            expired.extend(taken.into_iter().map(|op| (Some(*osd), op)));
+            // One that is kept back by the cluster's wish has not been asked of anybody.
+            expired.extend(
+                taken
+                    .into_iter()
+                    .map(|op| ((!op.is_paused).then_some(*osd), op)),
+            );
         }
         let mut waiting = self.waiting();
         let tids: Vec<_> = waiting

@@ -81,7 +81,10 @@ impl Localities {
 
 #[cfg(test)]
 mod tests {
+    use denc::Decode;
+
     use super::*;
+    use crate::osdmap::OsdMap;
 
     #[test]
     fn a_place_is_written_in_either_way() {
@@ -98,5 +101,30 @@ mod tests {
             assert_eq!(CrushLocation::parse(text), None, "{text}");
         }
         assert_eq!(CrushLocation::parse(" "), Some(CrushLocation::default()));
+    }
+
+    #[test]
+    fn the_smallest_bucket_in_common_counts() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/testdata/osdmap/two-hundred.osdmap"
+        );
+        let map = OsdMap::decode_all("map", &std::fs::read(file).unwrap()).unwrap();
+        // Eight OSDs to a host, five hosts to a rack.
+        for (place, osds, expected) in [
+            ("host=host0 rack=rack0 root=root", [100, 39, 3], 3),
+            ("host=host0 rack=rack0 root=root", [100, 39, 199], 39),
+            ("host=host12 rack=rack2 root=root", [3, 39, 99], 99),
+            // None is nearer than the first.
+            ("root=root", [100, 39, 3], 100),
+            ("", [39, 100, 3], 39),
+            // Not the name of one of that type, or of any.
+            ("host=rack0 rack=nowhere", [100, 39, 3], 100),
+        ] {
+            let place = CrushLocation::parse(place).unwrap();
+            let localities = Localities::new(map.crush(), &place);
+            let nearest = localities.nearest(osds.map(OsdId)).unwrap();
+            assert_eq!(nearest, OsdId(expected), "{place:?} {osds:?}");
+        }
     }
 }

@@ -2,10 +2,16 @@
 //! daemons do seldom.
 
 mod cells;
+mod connecting;
 mod encode;
 mod events;
+mod full;
+mod maps;
+mod order;
 mod outcomes;
 mod peer;
+mod pools;
+mod replicas;
 mod world;
 
 use denc::Tid;

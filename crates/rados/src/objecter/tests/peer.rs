@@ -1,5 +1,6 @@
 //! An OSD whose words are the test's.
 
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use msgr2::frame::auth::AuthRequest;
 use msgr2::frame::ident::ClientIdent;
 use msgr2::frame::session::SessionReconnect;
 use msgr2::{
-    AuthError, Banner, ConnectionMode, Message, OpenReply, ReconnectReply, ServerOptions, Sessions,
+    AuthError, Banner, Connection, ConnectionMode, Event, Message, OpenReply, ReconnectReply,
+    ServerOptions, Sessions,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -86,7 +89,21 @@ impl Peer {
         from: SocketAddr,
     ) -> Result<Conn, msgr2::Error> {
         let (sender, inbox) = unbounded_channel();
-        let options = ServerOptions {
+        let options = self.options(from);
+        let handler = Arc::new(Inbox(sender));
+        let link = msgr2::driver::accept(stream, options, FOREVER, Anybody, Fresh, handler).await?;
+        Ok(Conn {
+            link,
+            inbox,
+            backoffs: Vec::new(),
+            asked: 0,
+        })
+    }
+}
+
+impl Peer {
+    fn options(&self, from: SocketAddr) -> ServerOptions {
+        ServerOptions {
             my_type: EntityType::OSD,
             my_addrs: self.addrs(),
             my_id: self.osd.0.into(),
@@ -96,15 +113,76 @@ impl Peer {
             protocol: Banner::OURS,
             compression: None,
             global_seq: 1,
-        };
-        let handler = Arc::new(Inbox(sender));
-        let link = msgr2::driver::accept(stream, options, FOREVER, Anybody, Fresh, handler).await?;
-        Ok(Conn {
-            link,
-            inbox,
-            backoffs: Vec::new(),
-            asked: 0,
-        })
+        }
+    }
+
+    /// Accepts the next connection, lets the client in, and then says nothing any more.
+    pub(super) async fn accept_and_freeze(&self) -> Frozen {
+        let (stream, from) = self.listener.as_ref().unwrap().accept().await.unwrap();
+        let connection = Connection::server(self.options(from), Box::new(Anybody), Box::new(Fresh));
+        let mut frozen = Frozen { stream, connection };
+        loop {
+            let event = frozen.connection.poll_event();
+            frozen.write().await;
+            if matches!(event, Some(Event::Established(_))) {
+                return frozen;
+            }
+            if event.is_none() {
+                frozen.stream.readable().await.unwrap();
+                frozen.read();
+            }
+        }
+    }
+}
+
+/// An open connection to an OSD that does nothing unless the test has it do something.
+pub(super) struct Frozen {
+    stream: TcpStream,
+    connection: Connection,
+}
+
+impl Frozen {
+    /// Takes in what has arrived. Gives how many bytes that were.
+    pub(super) fn read(&mut self) -> usize {
+        let mut all = 0;
+        let mut bytes = [0; 4096];
+        while let Ok(len) = self.stream.try_read(&mut bytes) {
+            if len == 0 {
+                break;
+            }
+            all += len;
+            self.connection.feed(&bytes[..len]).unwrap();
+        }
+        all
+    }
+
+    async fn write(&mut self) {
+        loop {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let count = self.connection.slices(&mut slices);
+            let Some(slice) = slices[..count].first() else {
+                return;
+            };
+            let bytes = slice.to_vec();
+            self.stream.write_all(&bytes).await.unwrap();
+            self.connection.advance_output(bytes.len());
+        }
+    }
+
+    /// Answers the operation that has arrived, late.
+    pub(super) async fn answer(&mut self) {
+        self.read();
+        let events = std::iter::from_fn(|| self.connection.poll_event());
+        let messages = events.filter_map(|event| match event {
+            Event::Message(message) => Some(message),
+            _ => None,
+        });
+        let requests: Vec<_> = messages.map(|it| Request::parse(&it).unwrap()).collect();
+        for request in requests {
+            let answer = reply(&request, request.attempt, 0, None);
+            self.connection.send(answer).unwrap();
+        }
+        self.write().await;
     }
 }
 

@@ -1,0 +1,144 @@
+//! Reads from replicas: that they are, and that what they give is never old.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use minicluster::{Cluster, Release};
+use rados::config::Config;
+use rados::{Operation, Pool, ReadPolicy};
+use tokio::task::JoinSet;
+
+use crate::support;
+
+/// Three OSDs with all objects of the pool `data`, which is one placement group.
+fn cluster() -> Cluster {
+    let cluster = support::cluster(3).start().unwrap();
+    cluster.create_pool("data", 1).unwrap();
+    cluster
+        .ceph(&["osd", "pool", "set", "data", "size", "3"])
+        .unwrap();
+    cluster
+}
+
+/// How many reads each OSD has answered.
+fn reads(cluster: &Cluster) -> BTreeMap<usize, u64> {
+    let count = |osd: usize| {
+        let name = format!("osd.{osd}");
+        let dump = cluster.ceph_json(&["tell", &name, "perf", "dump", "osd"]);
+        dump.unwrap()["osd"]["op_r"].as_u64().unwrap()
+    };
+    (0..3).map(|osd| (osd, count(osd))).collect()
+}
+
+/// How many OSDs have answered reads while `what` was done.
+async fn readers(cluster: &Cluster, what: impl Future<Output = ()>) -> usize {
+    let before = reads(cluster);
+    what.await;
+    let after = reads(cluster);
+    after
+        .iter()
+        .filter(|(osd, count)| **count > before[osd] + 10)
+        .count()
+}
+
+async fn read_often(pool: &Pool, policy: ReadPolicy) {
+    for _ in 0..100 {
+        let operation = Operation::new().read(0, 0).read_from(policy);
+        let reply = pool.execute("o", operation).await.unwrap();
+        assert_eq!(reply.data(0), "contents");
+    }
+}
+
+#[tokio::test]
+async fn balanced_reads_are_answered_by_all_and_others_by_the_primary() {
+    let cluster = cluster();
+    let ours = support::connect(&cluster).await;
+    let pool = ours.pool("data").await.unwrap();
+    pool.write_full("o", "contents").await.unwrap();
+    let primary = readers(&cluster, read_often(&pool, ReadPolicy::Primary)).await;
+    assert_eq!(primary, 1);
+    let all = readers(&cluster, read_often(&pool, ReadPolicy::Balance)).await;
+    if cluster.release() >= Release::Pacific {
+        assert_eq!(all, 3);
+        assert_eq!(ours.connections().len(), 1 + 3);
+    } else {
+        // Its replicas do not notice that they are behind.
+        assert_eq!(all, 1);
+    }
+    // All OSDs are on one host, so none is nearer than the primary.
+    let nearest = readers(&cluster, read_often(&pool, ReadPolicy::Localize)).await;
+    assert_eq!(nearest, 1);
+}
+
+#[tokio::test]
+async fn the_configuration_says_where_reads_go() {
+    let cluster = cluster();
+    if cluster.release() < Release::Pacific {
+        println!("SKIPPED: replicas of nautilus are not read from");
+        return;
+    }
+    let config = Config::builder()
+        .conf(cluster.conf_path().to_str().unwrap())
+        .option("keyring", cluster.keyring_path().to_str().unwrap())
+        .option("rados_replica_read_policy", "balance")
+        .load()
+        .unwrap();
+    let ours = rados::Cluster::connect(config).await.unwrap();
+    let pool = ours.pool("data").await.unwrap();
+    pool.write_full("o", "contents").await.unwrap();
+    let reading = async {
+        for _ in 0..100 {
+            assert_eq!(pool.read("o", 0, 0).await.unwrap(), "contents");
+        }
+    };
+    assert_eq!(readers(&cluster, reading).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_read_while_more_is_written() {
+    let cluster = cluster();
+    let ours = support::connect(&cluster).await;
+    let pool = ours.pool("data").await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = JoinSet::new();
+    for number in 0..4 {
+        let name = format!("object-{number}");
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        pool.write_full(&name, 0_u64.to_le_bytes().to_vec())
+            .await
+            .unwrap();
+        tasks.spawn({
+            let (pool, name, stop) = (pool.clone(), name.clone(), Arc::clone(&stop));
+            let acknowledged = Arc::clone(&acknowledged);
+            async move {
+                for sequence in 1.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let bytes = sequence.to_le_bytes().to_vec();
+                    pool.write_full(&name, bytes).await.unwrap();
+                    acknowledged.store(sequence, Ordering::SeqCst);
+                }
+            }
+        });
+        for _ in 0..2 {
+            let (pool, name, stop) = (pool.clone(), name.clone(), Arc::clone(&stop));
+            let acknowledged = Arc::clone(&acknowledged);
+            tasks.spawn(async move {
+                for _ in 0..500 {
+                    let least = acknowledged.load(Ordering::SeqCst);
+                    let operation = Operation::new().read(0, 8).read_from(ReadPolicy::Balance);
+                    let reply = pool.execute(&name, operation).await.unwrap();
+                    let bytes = reply.data(0);
+                    let found = u64::from_le_bytes(bytes[..].try_into().unwrap());
+                    assert!(found >= least, "{found} after {least}");
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+}
