@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use minicluster::Cluster;
+use minicluster::{Cluster, Release};
 use rados::config::Config;
+use rados::osdmap::{MapFlags, OsdMap, PoolFlags};
 use rados::{Errno, Operation, Pool};
 
 use crate::support;
@@ -21,7 +22,7 @@ async fn impatient(cluster: &Cluster) -> Pool {
 }
 
 /// Waits until the map says what it is to say.
-async fn until(pool: &Pool, is_so: impl Fn(&rados::osdmap::OsdMap) -> bool) {
+async fn until(pool: &Pool, is_so: impl Fn(&OsdMap) -> bool) {
     let waiting = async {
         loop {
             let map = pool.cluster().osdmap();
@@ -39,14 +40,19 @@ async fn until(pool: &Pool, is_so: impl Fn(&rados::osdmap::OsdMap) -> bool) {
 #[tokio::test]
 async fn writes_wait_while_the_cluster_is_full_unless_they_are_to_fail() {
     let cluster = support::cluster(1).start().unwrap();
+    if cluster.release() >= Release::Pacific {
+        println!("SKIPPED: nobody can set the flag of the whole cluster since Octopus");
+        return;
+    }
     cluster.create_pool("data", 8).unwrap();
     let ours = support::connect(&cluster).await;
     let pool = ours.pool("data").await.unwrap();
     let impatient = impatient(&cluster).await;
     pool.write_full("o", "before").await.unwrap();
+    let is_full = |map: &OsdMap| map.flags().contains(MapFlags::FULL);
     cluster.ceph(&["osd", "set", "full"]).unwrap();
-    pool.cluster().update_osdmap().await.unwrap();
-    impatient.cluster().update_osdmap().await.unwrap();
+    until(&pool, is_full).await;
+    until(&impatient, is_full).await;
     let waiting = tokio::spawn({
         let pool = pool.clone();
         async move { pool.write_full("o", "after").await }
@@ -61,14 +67,12 @@ async fn writes_wait_while_the_cluster_is_full_unless_they_are_to_fail() {
     cluster.ceph(&["osd", "unset", "full"]).unwrap();
     waiting.await.unwrap().unwrap();
     assert_eq!(pool.read("o", 0, 0).await.unwrap(), "after");
-    impatient.cluster().update_osdmap().await.unwrap();
+    until(&impatient, |map| !is_full(map)).await;
     impatient.write_full("o", "x").await.unwrap();
 }
 
 #[tokio::test]
 async fn writes_wait_while_a_quota_is_used_up_unless_they_are_to_fail() {
-    use rados::osdmap::PoolFlags;
-
     // The manager counts.
     let cluster = support::cluster(1).mgr(true).start().unwrap();
     cluster.create_pool("data", 8).unwrap();
@@ -82,7 +86,7 @@ async fn writes_wait_while_a_quota_is_used_up_unless_they_are_to_fail() {
     for name in ["a", "b", "c"] {
         pool.write_full(name, "x").await.unwrap();
     }
-    let is_full = |map: &rados::osdmap::OsdMap| {
+    let is_full = |map: &OsdMap| {
         let flags = map.pool(pool.id()).unwrap().flags;
         flags.contains(PoolFlags::FULL_QUOTA | PoolFlags::FULL)
     };
