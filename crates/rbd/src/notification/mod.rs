@@ -9,6 +9,8 @@
 //! is that of 14.2 and 15.2, and krbd writes version 2.
 
 mod ids;
+#[cfg(test)]
+mod recorded;
 mod request;
 mod response;
 #[cfg(test)]
