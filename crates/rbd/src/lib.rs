@@ -43,6 +43,7 @@ mod in_flight;
 mod info;
 pub mod layout;
 mod lock;
+mod maintenance;
 mod manual_lock;
 mod metadata;
 mod notification;

@@ -47,7 +47,7 @@ impl Image {
         }
     }
 
-    /// Sets the value of a key.
+    /// Sets the value of a key. Others who have the image open are told: it may be an option for them.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; what the cluster fails with.
@@ -58,10 +58,11 @@ impl Image {
         self.check_header_writable()?;
         let operation = header::metadata_set(Operation::new(), key, value);
         self.pool().execute(self.header_object(), operation).await?;
+        self.announce_header_update().await;
         Ok(())
     }
 
-    /// Removes a key.
+    /// Removes a key. Others who have the image open are told.
     ///
     /// # Errors
     /// [`Error::NoSuchMetadata`], [`Error::ReadOnly`]; what the cluster fails with.
@@ -74,6 +75,7 @@ impl Image {
         self.metadata_get(key).await?;
         let operation = header::metadata_remove(Operation::new(), key);
         self.pool().execute(self.header_object(), operation).await?;
+        self.announce_header_update().await;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ impl Image {
     /// Changes the size to `size_bytes`. What is cut off is gone: should the image grow again, zeros
     /// are there.
     ///
-    /// Others who have the image open are not told.
+    /// Others who have the image open are told.
     ///
     /// # Errors
     /// [`Error::ShrinkRefused`] if it would become smaller and `allow_shrink` is not set;
@@ -25,6 +25,17 @@ impl Image {
     /// Dropping the future in the midst of shrinking is like such a failure, but this image goes on
     /// with the new size until [`refresh`](Self::refresh).
     pub async fn resize(
+        &self,
+        size_bytes: u64,
+        allow_shrink: bool,
+        progress: impl FnMut(Progress) + Send,
+    ) -> Result<()> {
+        self.change_size(size_bytes, allow_shrink, progress).await?;
+        self.announce_header_update().await;
+        Ok(())
+    }
+
+    async fn change_size(
         &self,
         size_bytes: u64,
         allow_shrink: bool,

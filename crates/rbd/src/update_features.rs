@@ -25,6 +25,12 @@ impl Image {
     /// Dropping the future, or a failure, may leave an object map that does not exist, but is marked
     /// as invalid: clients cope with that.
     pub async fn enable_features(&self, features: Features) -> Result<()> {
+        self.enable(features).await?;
+        self.announce_header_update().await;
+        Ok(())
+    }
+
+    async fn enable(&self, features: Features) -> Result<()> {
         let _turn = self.maintenance().lock().await;
         self.check_header_writable()?;
         self.reload().await?;
@@ -56,6 +62,12 @@ impl Image {
     /// Dropping the future, or a failure, may leave the features enabled without an object map:
     /// clients take that as an invalid one.
     pub async fn disable_features(&self, features: Features) -> Result<()> {
+        self.disable(features).await?;
+        self.announce_header_update().await;
+        Ok(())
+    }
+
+    async fn disable(&self, features: Features) -> Result<()> {
         let _turn = self.maintenance().lock().await;
         self.check_header_writable()?;
         self.reload().await?;

@@ -12,6 +12,7 @@ mod lifecycle;
 mod locking;
 mod locking_by_command;
 mod locking_upstream;
+mod maintenance;
 mod object_map;
 mod oracle;
 mod snapshots;
