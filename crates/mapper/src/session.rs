@@ -137,6 +137,21 @@ impl Session {
         };
         self.open(location, options).await
     }
+
+    /// Changes something about an image, and closes it: others who want to write to it need not wait
+    /// until this client is taken for dead.
+    pub(crate) async fn change<T>(
+        &self,
+        location: &Location,
+        change: impl AsyncFnOnce(&Image) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let image = self.open_header(location).await?;
+        let changed = change(&image).await;
+        if let Err(error) = image.close().await {
+            tracing::warn!(image = image.full_name(), %error, "cannot close the image");
+        }
+        changed
+    }
 }
 
 /// Opens a pool by name.

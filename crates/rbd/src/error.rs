@@ -225,6 +225,18 @@ pub enum Error {
         /// How long was waited.
         limit: Duration,
     },
+    /// The client that has the image's exclusive lock was asked to do something, and could not.
+    #[error("image {image}: {what} failed at the owner of the lock, {owner}: {errno}")]
+    OwnerFailed {
+        /// The image.
+        image: String,
+        /// Who, from where and with which cookie.
+        owner: String,
+        /// What it was asked for.
+        what: &'static str,
+        /// What it answered.
+        errno: Errno,
+    },
     /// The header says something that cannot be.
     #[error("the header of image {image} cannot be right: {field} is {value}")]
     InvalidHeader {
@@ -323,6 +335,7 @@ impl Error {
     pub const fn errno(&self) -> Errno {
         match self {
             Self::Rados(error) => error.errno(),
+            Self::OwnerFailed { errno, .. } => *errno,
             Self::NoSuchImage { .. }
             | Self::NoSuchSnapshot { .. }
             | Self::NoSuchMetadata { .. }

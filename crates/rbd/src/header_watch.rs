@@ -7,33 +7,53 @@ use rados::{Errno, Notification, NotifyReply, Pool, Watch, WatchHandler};
 
 use crate::exclusive_lock::ExclusiveLock;
 use crate::follow::Follower;
-use crate::notification::{ClientId, Message};
+use crate::maintenance::{Asked, Requests};
+use crate::notification::{ClientId, Message, Response};
 use crate::{Error, Image, Result};
 
 /// Hands on what is heard to those whom it concerns.
 pub(crate) struct HeaderListener {
     pub(crate) follower: Arc<Follower>,
     pub(crate) lock: Arc<ExclusiveLock>,
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) requests: Arc<Requests>,
 }
 
 impl WatchHandler for HeaderListener {
     /// Whoever changes the header waits for the answers of all watchers. No operation submitted after
     /// this answer relies on the old header.
     ///
-    /// The answer is empty, unless it is that of the holder of the lock.
+    /// The answer is empty, unless it is that of the holder of the lock, or somebody wants to be sure
+    /// that nothing more needs to be written before a snapshot: nothing is held back here.
     fn notified(&self, notification: Notification, reply: NotifyReply) {
-        match Message::from_payload(&notification.payload) {
-            Ok(Message::HeaderUpdate) => self.follower.announce(),
-            Ok(message) => {
-                if let Some(response) = self.lock.notified(&message) {
-                    reply.send(response.to_answer());
+        let response = match Message::from_payload(&notification.payload) {
+            Ok(Message::HeaderUpdate) => {
+                self.follower.announce();
+                None
+            }
+            Ok(Message::Request(request)) => {
+                if self.lock.is_held() {
+                    return self.requests.receive(request, reply);
                 }
+                None
+            }
+            Ok(Message::Unknown { .. }) => self.lock.is_held().then_some(Response {
+                result: -Errno::EOPNOTSUPP.0,
+            }),
+            Ok(Message::Quiesce(_)) => Some(Response { result: 0 }),
+            Ok(message) => {
+                self.asked.hear(&message);
+                self.lock.notified(&message)
             }
             // It may be anything.
             Err(error) => {
                 tracing::debug!(%error, "odd notification");
                 self.follower.announce();
+                None
             }
+        };
+        if let Some(response) = response {
+            reply.send(response.to_answer());
         }
     }
 
@@ -44,6 +64,7 @@ impl WatchHandler for HeaderListener {
     fn missed(&self) {
         self.follower.announce();
         self.lock.watch_regained();
+        self.asked.miss();
     }
 }
 

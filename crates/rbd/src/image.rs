@@ -6,12 +6,13 @@ use std::time::Duration;
 use denc::{SnapId, UTime};
 use rados::Pool;
 use tokio::sync::Mutex;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
 use crate::exclusive_lock::{ExclusiveLock, LockPolicy};
 use crate::follow::Follower;
 use crate::header_watch::{HeaderListener, watch};
 use crate::in_flight::InFlight;
+use crate::maintenance::{Asked, Requests};
 use crate::object_names::DataObject;
 use crate::spec::full_name;
 use crate::{
@@ -53,20 +54,23 @@ pub struct OpenOptions {
 #[derive(Clone, Debug)]
 pub struct Image {
     inner: Arc<Inner>,
-    /// Tasks that end with the last of the user's clones. Tasks themselves have clones without it.
-    tasks: Option<Arc<Tasks>>,
+    /// What is needed by whoever takes the lock. Ends with the last of the user's clones: tasks
+    /// themselves have clones without it.
+    tasks: Option<Arc<OnceLock<Tasks>>>,
 }
 
-#[derive(Debug, Default)]
-struct Tasks {
-    lock_driver: OnceLock<AbortHandle>,
+/// The tasks of an owner of the lock.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    pub(crate) lock_driver: AbortHandle,
+    /// Does what others ask for.
+    pub(crate) server: AbortHandle,
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        if let Some(driver) = self.lock_driver.get() {
-            driver.abort();
-        }
+        self.server.abort();
+        self.lock_driver.abort();
     }
 }
 
@@ -88,6 +92,8 @@ struct Inner {
     writes: InFlight,
     follower: Arc<Follower>,
     lock: Arc<ExclusiveLock>,
+    asked: Arc<Asked>,
+    requests: Arc<Requests>,
     watch: std::sync::Mutex<Option<rados::Watch>>,
     /// Held by what changes the header, one at a time.
     maintenance: Mutex<()>,
@@ -137,11 +143,15 @@ impl Image {
         let follower = Arc::new(Follower::default());
         let writes = InFlight::default();
         let lock = ExclusiveLock::new(&full_name, options.lock_policy, writes.clone());
+        let asked = Arc::new(Asked::default());
+        let requests = Arc::new(Requests::default());
         // Before the header is read, so that no change is missed.
         let watch = if options.watch {
             let listener = HeaderListener {
                 follower: Arc::clone(&follower),
                 lock: Arc::clone(&lock),
+                asked: Arc::clone(&asked),
+                requests: Arc::clone(&requests),
             };
             Some(watch(pool, &header_object, listener, &full_name).await?)
         } else {
@@ -186,6 +196,8 @@ impl Image {
                 writes,
                 follower,
                 lock,
+                asked,
+                requests,
                 watch: std::sync::Mutex::new(watch),
                 maintenance: Mutex::new(()),
             }),
@@ -413,7 +425,26 @@ impl Image {
         HeaderListener {
             follower: Arc::clone(&self.inner.follower),
             lock: Arc::clone(&self.inner.lock),
+            asked: Arc::clone(&self.inner.asked),
+            requests: Arc::clone(&self.inner.requests),
         }
+    }
+
+    /// What this client has asked the owner of the lock for.
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.inner.asked
+    }
+
+    /// What others have asked this client for, as the owner of the lock.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.inner.requests
+    }
+
+    /// Lets no write begin before the header has been read again, and waits for those that have begun:
+    /// for those who do that in the end and hold `maintenance` until then.
+    pub(crate) async fn hold_writes(&self) {
+        self.inner.follower.announce();
+        self.inner.writes.flush().await;
     }
 
     pub(crate) fn watch_slot(&self) -> MutexGuard<'_, Option<rados::Watch>> {
@@ -429,10 +460,10 @@ impl Image {
         }
     }
 
-    /// Starts the lock's driver unless it has been started.
-    pub(crate) fn start_lock_driver(&self, start: impl FnOnce() -> JoinHandle<()>) {
+    /// Starts what is needed to take the lock unless that was done before.
+    pub(crate) fn start_tasks(&self, start: impl FnOnce() -> Tasks) {
         if let Some(tasks) = &self.tasks {
-            tasks.lock_driver.get_or_init(|| start().abort_handle());
+            tasks.get_or_init(start);
         }
     }
 

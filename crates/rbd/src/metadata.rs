@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rados::Operation;
 
+use crate::notification::Maintenance;
 use crate::{Error, Image, Result, directory, header};
 
 impl Image {
@@ -47,25 +48,29 @@ impl Image {
         }
     }
 
-    /// Sets the value of a key. Others who have the image open are told: it may be an option for them.
+    /// Sets the value of a key. If another client has the image's exclusive lock, it is asked to do it.
+    /// Others who have the image open are told: it may be an option for them.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; what the cluster fails with.
+    /// [`Error::ReadOnly`]; [`Error::OwnerFailed`] if the owner of the lock cannot do it; as
+    /// [`acquire_lock`](Self::acquire_lock).
     ///
     /// # Cancellation
     /// Dropping the future leaves open whether it was set.
     pub async fn metadata_set(&self, key: &str, value: &[u8]) -> Result<()> {
         self.check_header_writable()?;
-        let operation = header::metadata_set(Operation::new(), key, value);
-        self.pool().execute(self.header_object(), operation).await?;
-        self.announce_header_update().await;
-        Ok(())
+        let wanted = Maintenance::MetadataUpdate {
+            key: key.to_string(),
+            value: Some(Bytes::copy_from_slice(value)),
+        };
+        self.maintain(&wanted, |_| ()).await
     }
 
-    /// Removes a key. Others who have the image open are told.
+    /// Removes a key. If another client has the image's exclusive lock, it is asked to do it. Others who
+    /// have the image open are told.
     ///
     /// # Errors
-    /// [`Error::NoSuchMetadata`], [`Error::ReadOnly`]; what the cluster fails with.
+    /// [`Error::NoSuchMetadata`]; as [`metadata_set`](Self::metadata_set).
     ///
     /// # Cancellation
     /// Dropping the future leaves open whether it was removed.
@@ -73,9 +78,20 @@ impl Image {
         self.check_header_writable()?;
         // The class does not mind if there is no such key; people do.
         self.metadata_get(key).await?;
-        let operation = header::metadata_remove(Operation::new(), key);
+        let wanted = Maintenance::MetadataUpdate {
+            key: key.to_string(),
+            value: None,
+        };
+        self.maintain(&wanted, |_| ()).await
+    }
+
+    /// Sets or removes a key, for whoever has the lock.
+    pub(crate) async fn update_metadata(&self, key: &str, value: Option<&[u8]>) -> Result<()> {
+        let operation = match value {
+            Some(value) => header::metadata_set(Operation::new(), key, value),
+            None => header::metadata_remove(Operation::new(), key),
+        };
         self.pool().execute(self.header_object(), operation).await?;
-        self.announce_header_update().await;
         Ok(())
     }
 

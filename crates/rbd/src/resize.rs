@@ -6,6 +6,7 @@ use rados::Operation;
 
 use crate::error::InvalidOptions;
 use crate::header::{self, Size};
+use crate::notification::Maintenance;
 use crate::progress::{Counter, OBJECTS_IN_FLIGHT};
 use crate::{Error, Image, Layout, Progress, Result, directory};
 
@@ -13,59 +14,53 @@ impl Image {
     /// Changes the size to `size_bytes`. What is cut off is gone: should the image grow again, zeros
     /// are there.
     ///
-    /// Others who have the image open are told.
+    /// If another client has the image's exclusive lock, it is asked to do it. Others who have the image
+    /// open are told.
     ///
     /// # Errors
     /// [`Error::ShrinkRefused`] if it would become smaller and `allow_shrink` is not set;
     /// [`Error::InvalidOptions`] if it is too large; as
-    /// [`check_writable`](Self::check_writable); what the cluster fails with. When it could not be
+    /// [`check_writable`](Self::check_writable) and [`acquire_lock`](Self::acquire_lock);
+    /// [`Error::OwnerFailed`] if the owner of the lock cannot do it; what the cluster fails with. When it could not be
     /// shrunk, it has its old size, and zeros where it was to be cut off as far as that went.
     ///
     /// # Cancellation
     /// Dropping the future in the midst of shrinking is like such a failure, but this image goes on
-    /// with the new size until [`refresh`](Self::refresh).
+    /// with the new size until [`refresh`](Self::refresh). The owner of the lock goes on with it.
     pub async fn resize(
         &self,
         size_bytes: u64,
         allow_shrink: bool,
         progress: impl FnMut(Progress) + Send,
     ) -> Result<()> {
-        self.change_size(size_bytes, allow_shrink, progress).await?;
-        self.announce_header_update().await;
-        Ok(())
+        self.check_writable()?;
+        self.refresh().await?;
+        self.check_size(size_bytes, allow_shrink)?;
+        let wanted = Maintenance::Resize {
+            size: size_bytes,
+            allow_shrink,
+        };
+        self.maintain(&wanted, progress).await
     }
 
-    async fn change_size(
+    /// Changes the size, for whoever has the lock.
+    pub(crate) async fn change_size(
         &self,
         size_bytes: u64,
         allow_shrink: bool,
         progress: impl FnMut(Progress) + Send,
     ) -> Result<()> {
         let _turn = self.maintenance().lock().await;
-        self.check_writable()?;
-        let _ownership = self.own_for_maintenance().await?;
         // The size may have been changed by others.
         self.reload().await?;
         self.check_writable()?;
+        self.check_size(size_bytes, allow_shrink)?;
         let from = self.info().size_bytes;
-        if size_bytes > Layout::MAX_SIZE {
-            return Err(Error::InvalidOptions {
-                image: self.full_name().to_string(),
-                reason: InvalidOptions::TooLarge,
-            });
-        }
-        if size_bytes < from {
-            if !allow_shrink {
-                return Err(Error::ShrinkRefused {
-                    image: self.full_name().to_string(),
-                    from,
-                    to: size_bytes,
-                });
-            }
-            if let Err(error) = self.cut_off(size_bytes, from, progress).await {
-                self.set_known_size(from);
-                return Err(error);
-            }
+        if size_bytes < from
+            && let Err(error) = self.cut_off(size_bytes, from, progress).await
+        {
+            self.set_known_size(from);
+            return Err(error);
         }
         let operation = header::set_size(Operation::new(), size_bytes);
         if let Err(error) = self.pool().execute(self.header_object(), operation).await {
@@ -76,6 +71,20 @@ impl Image {
             return Err(error.into());
         }
         self.set_known_size(size_bytes);
+        Ok(())
+    }
+
+    fn check_size(&self, size_bytes: u64, allow_shrink: bool) -> Result<()> {
+        let image = self.full_name().to_string();
+        let from = self.info().size_bytes;
+        if size_bytes > Layout::MAX_SIZE {
+            let reason = InvalidOptions::TooLarge;
+            return Err(Error::InvalidOptions { image, reason });
+        }
+        if size_bytes < from && !allow_shrink {
+            let to = size_bytes;
+            return Err(Error::ShrinkRefused { image, from, to });
+        }
         Ok(())
     }
 

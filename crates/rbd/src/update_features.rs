@@ -6,51 +6,33 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rados::Operation;
 
 use crate::error::InvalidOptions;
+use crate::notification::Maintenance;
 use crate::object_map::{self, ObjectState, invalid_flags};
 use crate::progress::OBJECTS_IN_FLIGHT;
 use crate::{Error, Features, Flags, Image, ImageInfo, Result, directory, header, object_names};
 
 impl Image {
-    /// Enables features. Nobody else may have the image open: they would not be told.
+    /// Enables features. If another client has the image's exclusive lock, it is asked to do it. Others
+    /// who have the image open are told.
     ///
     /// Object-map and fast-diff come together. The new object map is marked as invalid, since it
     /// does not know which objects exist, until upstream's `rbd object-map rebuild` has looked.
     ///
     /// # Errors
     /// [`Error::InvalidOptions`] for features that are enabled already, that lack others, or that
-    /// cannot be enabled on an existing image or by this version; [`Error::InUse`] and
-    /// [`Error::Locked`]; [`Error::ReadOnly`].
+    /// cannot be enabled on an existing image or by this version; [`Error::ReadOnly`];
+    /// [`Error::OwnerFailed`] if the owner of the lock cannot do it; as
+    /// [`acquire_lock`](Self::acquire_lock).
     ///
     /// # Cancellation
     /// Dropping the future, or a failure, may leave an object map that does not exist, but is marked
-    /// as invalid: clients cope with that.
+    /// as invalid: clients cope with that. The owner of the lock goes on with it.
     pub async fn enable_features(&self, features: Features) -> Result<()> {
-        self.enable(features).await?;
-        self.announce_header_update().await;
-        Ok(())
+        self.change_features_by_owner(features, true).await
     }
 
-    async fn enable(&self, features: Features) -> Result<()> {
-        let _turn = self.maintenance().lock().await;
-        self.check_header_writable()?;
-        self.reload().await?;
-        let info = self.info();
-        let features = to_enable(info.features, features).map_err(|reason| self.invalid(reason))?;
-        self.check_unused(&info).await?;
-        self.flush().await?;
-        let flags = invalid_flags(features);
-        if features.contains(Features::OBJECT_MAP) {
-            self.set_all_flags(&info, flags, flags).await?;
-        }
-        self.change_features(info.features | features, features)
-            .await?;
-        if features.contains(Features::OBJECT_MAP) {
-            self.make_object_maps(&info).await?;
-        }
-        self.reload().await
-    }
-
-    /// Disables features. Nobody else may have the image open: they would not be told.
+    /// Disables features. If another client has the image's exclusive lock, it is asked to do it. Others
+    /// who have the image open are told.
     ///
     /// Disabling object-map disables fast-diff, too.
     ///
@@ -60,43 +42,81 @@ impl Image {
     ///
     /// # Cancellation
     /// Dropping the future, or a failure, may leave the features enabled without an object map:
-    /// clients take that as an invalid one.
+    /// clients take that as an invalid one. The owner of the lock goes on with it.
     pub async fn disable_features(&self, features: Features) -> Result<()> {
-        self.disable(features).await?;
-        self.announce_header_update().await;
-        Ok(())
+        self.change_features_by_owner(features, false).await
     }
 
-    async fn disable(&self, features: Features) -> Result<()> {
+    async fn change_features_by_owner(&self, features: Features, enabled: bool) -> Result<()> {
+        self.check_header_writable()?;
+        self.refresh().await?;
+        let wanted = Maintenance::UpdateFeatures {
+            features: self.features_to_update(features, enabled)?,
+            enabled,
+        };
+        self.maintain(&wanted, |_| ()).await
+    }
+
+    /// Changes the features, for whoever has the lock.
+    pub(crate) async fn update_features(&self, features: Features, enabled: bool) -> Result<()> {
         let _turn = self.maintenance().lock().await;
         self.check_header_writable()?;
         self.reload().await?;
+        let features = self.features_to_update(features, enabled)?;
+        // What has to be done for a write depends on them.
+        self.hold_writes().await;
         let info = self.info();
-        let features =
-            to_disable(info.features, features).map_err(|reason| self.invalid(reason))?;
-        self.check_unused(&info).await?;
-        self.flush().await?;
+        if enabled {
+            self.enable(&info, features).await?;
+        } else {
+            self.disable(&info, features).await?;
+        }
+        self.reload().await
+    }
+
+    async fn enable(&self, info: &ImageInfo, features: Features) -> Result<()> {
+        let flags = invalid_flags(features);
         if features.contains(Features::OBJECT_MAP) {
-            self.remove_object_maps(&info).await?;
+            self.set_all_flags(info, flags, flags).await?;
+        }
+        self.change_features(info.features | features, features)
+            .await?;
+        if features.contains(Features::OBJECT_MAP) {
+            self.make_object_maps(info).await?;
+        }
+        Ok(())
+    }
+
+    async fn disable(&self, info: &ImageInfo, features: Features) -> Result<()> {
+        if features.contains(Features::OBJECT_MAP) {
+            self.remove_object_maps(info).await?;
         }
         self.change_features(info.features.without(features), features)
             .await?;
         let flags = invalid_flags(features);
         if !flags.is_empty() {
-            self.set_all_flags(&info, Flags::NONE, flags).await?;
+            self.set_all_flags(info, Flags::NONE, flags).await?;
         }
-        self.reload().await
+        Ok(())
     }
 
-    fn invalid(&self, reason: InvalidOptions) -> Error {
-        Error::InvalidOptions {
+    /// What is to be enabled or disabled when `wanted` is asked for.
+    fn features_to_update(&self, wanted: Features, enabled: bool) -> Result<Features> {
+        let info = self.info();
+        self.check_changeable(&info)?;
+        let features = if enabled {
+            to_enable(info.features, wanted)
+        } else {
+            to_disable(info.features, wanted)
+        };
+        features.map_err(|reason| Error::InvalidOptions {
             image: self.full_name().to_string(),
             reason,
-        }
+        })
     }
 
-    /// Refuses images that this version must not change, or that others have open or locked.
-    async fn check_unused(&self, info: &ImageInfo) -> Result<()> {
+    /// Refuses images that this version must not change.
+    fn check_changeable(&self, info: &ImageInfo) -> Result<()> {
         let hindering = info
             .features
             .and(Features::MIGRATING | Features::NON_PRIMARY | Features::DIRTY_CACHE)
@@ -107,13 +127,6 @@ impl Image {
                 features: hindering,
                 remedy: String::new(),
             });
-        }
-        crate::watchers::check_unwatched(self.pool(), self.header_object(), self.full_name())
-            .await?;
-        // A holder that does not watch is dead or cut off. If it is cut off, it may still write in
-        // the belief that it holds the lock: only fencing it would make sure.
-        if info.features.contains(Features::EXCLUSIVE_LOCK) && !info.lock.lockers.is_empty() {
-            return Err(self.locked_by(&info.lock.lockers));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! `orbd feature`: turns features of an image on and off.
 
+use rbd::Image;
+
 use super::create::parse_features;
 use crate::args::image::{Feature, FeatureChange};
 use crate::exit::{Failure, Outcome};
@@ -23,11 +25,13 @@ pub(crate) async fn run(args: Feature, session: &Session) -> Outcome {
     }
     let features = parse_features(&names)
         .ok_or_else(|| Failure::usage("the argument for option is invalid"))?;
-    let image = session.open_header(&location).await?;
-    let updated = if is_enabling {
-        image.enable_features(features).await
-    } else {
-        image.disable_features(features).await
+    let change = async |image: &Image| {
+        let updated = if is_enabling {
+            image.enable_features(features).await
+        } else {
+            image.disable_features(features).await
+        };
+        updated.map_err(|error| Failure::rbd("failed to update image features", &error))
     };
-    updated.map_err(|error| Failure::rbd("failed to update image features", &error))
+    session.change(&location, change).await
 }

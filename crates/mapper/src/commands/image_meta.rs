@@ -1,5 +1,7 @@
 //! `orbd image-meta`: an image's metadata, pairs of keys and values.
 
+use rbd::Image;
+
 use crate::args::image::{ImageMeta, ImageOptions, MetaKey, MetaList, MetaSet};
 use crate::exit::{Failure, Outcome};
 use crate::location::{Location, Positionals, Wanted, locate};
@@ -44,11 +46,11 @@ async fn list(args: MetaList, session: &Session) -> Outcome {
 
 async fn remove(args: MetaKey, session: &Session) -> Outcome {
     let (location, key, _) = target(args.image, args.words)?;
-    let image = session.open_header(&location).await?;
-    image
-        .metadata_remove(&key)
-        .await
-        .map_err(|error| Failure::rbd("removing metadata failed", &error))
+    let change = async |image: &Image| {
+        let removed = image.metadata_remove(&key).await;
+        removed.map_err(|error| Failure::rbd("removing metadata failed", &error))
+    };
+    session.change(&location, change).await
 }
 
 async fn set(args: MetaSet, session: &Session) -> Outcome {
@@ -56,11 +58,11 @@ async fn set(args: MetaSet, session: &Session) -> Outcome {
     let value = rest
         .take()
         .ok_or_else(|| Failure::invalid("metadata value was not specified"))?;
-    let image = session.open_header(&location).await?;
-    image
-        .metadata_set(&key, value.as_bytes())
-        .await
-        .map_err(|error| Failure::rbd("setting metadata failed", &error))
+    let change = async |image: &Image| {
+        let set = image.metadata_set(&key, value.as_bytes()).await;
+        set.map_err(|error| Failure::rbd("setting metadata failed", &error))
+    };
+    session.change(&location, change).await
 }
 
 /// The image, the key, and what follows them.

@@ -1,5 +1,7 @@
 //! `orbd resize`: makes an image larger or smaller.
 
+use rbd::Image;
+
 use crate::args::image::Resize;
 use crate::exit::{Failure, Outcome};
 use crate::location::{Positionals, Wanted, locate};
@@ -8,12 +10,16 @@ use crate::session::Session;
 
 /// Resizes an image.
 pub(crate) async fn run(args: Resize, session: &Session) -> Outcome {
-    let mut positionals = Positionals::new(args.specs);
-    let location = locate(args.image, None, &mut positionals, Wanted::IMAGE)?;
+    let mut positionals = Positionals::new(args.specs.clone());
+    let location = locate(args.image.clone(), None, &mut positionals, Wanted::IMAGE)?;
     let size_bytes = args
         .size
         .ok_or_else(|| Failure::invalid("must specify --size <M/G/T>"))?;
-    let image = session.open_header(&location).await?;
+    let change = async |image: &Image| resize(image, size_bytes, &args).await;
+    session.change(&location, change).await
+}
+
+async fn resize(image: &Image, size_bytes: u64, args: &Resize) -> Outcome {
     if size_bytes == image.size_bytes() {
         return Err(Failure::invalid("new size is equal to original size "));
     }

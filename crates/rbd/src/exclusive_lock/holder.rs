@@ -111,6 +111,11 @@ impl ExclusiveLock {
         shared.machine.is_open().then(|| self.writes.submit())
     }
 
+    /// Whether it is held for sure.
+    pub(crate) fn is_held(&self) -> bool {
+        self.lock().machine.is_open()
+    }
+
     /// Waits until the lock is held or cannot be had.
     ///
     /// Cancel-safe: whoever gives up does not wait any more.

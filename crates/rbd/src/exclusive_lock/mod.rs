@@ -51,7 +51,9 @@ use self::driver::Driver;
 pub(crate) use self::holder::ExclusiveLock;
 use self::holder::{Answer, Grant, Pin, Wish};
 use self::machine::Event;
+use crate::image::Tasks;
 use crate::in_flight::Submitted;
+use crate::maintenance::serve;
 use crate::notification::{Message, Response};
 use crate::{Error, Features, Image, Locker, Result};
 
@@ -190,7 +192,10 @@ impl Image {
     }
 
     async fn wait_for_lock(&self, wish: Wish) -> Result<Grant> {
-        self.start_lock_driver(|| tokio::spawn(Driver::new(self.without_tasks()).run()));
+        self.start_tasks(|| Tasks {
+            lock_driver: tokio::spawn(Driver::new(self.without_tasks()).run()).abort_handle(),
+            server: tokio::spawn(serve(self.without_tasks())).abort_handle(),
+        });
         let Some(limit) = self.lock_timeout() else {
             return self.lock().wait(wish).await;
         };

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use denc::{Decode, Encode, Reader, Writer};
 
 pub(crate) use ids::{AsyncRequestId, ClientId};
-pub(crate) use request::Request;
+pub(crate) use request::{Maintenance, Request};
 pub(crate) use response::Response;
 
 /// What is told to everybody who watches the header.

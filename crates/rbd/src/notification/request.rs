@@ -154,6 +154,47 @@ impl Request {
 }
 
 impl Maintenance {
+    /// As people who use upstream's `rbd` call it.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Flatten => "flatten",
+            Self::Resize { .. } => "resize",
+            Self::SnapCreate { .. } => "snap create",
+            Self::SnapRemove(_) => "snap remove",
+            Self::RebuildObjectMap => "object-map rebuild",
+            Self::SnapRename { .. } => "snap rename",
+            Self::SnapProtect(_) => "snap protect",
+            Self::SnapUnprotect(_) => "snap unprotect",
+            Self::Rename { .. } => "rename",
+            Self::UpdateFeatures { enabled: true, .. } => "feature enable",
+            Self::UpdateFeatures { enabled: false, .. } => "feature disable",
+            Self::Migrate => "migration execute",
+            Self::Sparsify { .. } => "sparsify",
+            Self::MetadataUpdate { value: Some(_), .. } => "image-meta set",
+            Self::MetadataUpdate { value: None, .. } => "image-meta remove",
+        }
+    }
+
+    /// Whether owners of all releases complete it later if it has an id: see [`Request::id`].
+    pub(crate) const fn takes_id(&self) -> bool {
+        match self {
+            Self::Flatten
+            | Self::Resize { .. }
+            | Self::RebuildObjectMap
+            | Self::Migrate
+            | Self::Sparsify { .. }
+            // Who does not know of ids does not know of these either.
+            | Self::MetadataUpdate { .. } => true,
+            Self::SnapCreate { .. }
+            | Self::SnapRemove(_)
+            | Self::SnapRename { .. }
+            | Self::SnapProtect(_)
+            | Self::SnapUnprotect(_)
+            | Self::Rename { .. }
+            | Self::UpdateFeatures { .. } => false,
+        }
+    }
+
     /// `NOTIFY_OP_*`.
     const fn operation(&self) -> u32 {
         match self {

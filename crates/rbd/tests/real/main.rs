@@ -13,6 +13,7 @@ mod locking;
 mod locking_by_command;
 mod locking_upstream;
 mod maintenance;
+mod maintenance_upstream;
 mod object_map;
 mod oracle;
 mod snapshots;
