@@ -190,7 +190,10 @@ async fn connect(
     let connecting = objecter.messenger.connect_osd(addr, session.osd, handler);
     let link = connecting.await.map_err(Reason::Connect)?;
     tracing::debug!(osd = %session.osd, %addr, "connected");
-    session.connected(link, addrs, generation);
+    if session.connected(link, addrs, generation) {
+        // The handler of a connection that this side has ended is not told so.
+        objecter.lingering.disconnected(session.osd);
+    }
     Ok(())
 }
 

@@ -115,15 +115,15 @@ impl OsdSession {
     }
 
     /// Uses `link` from now on and sends everything over it again, unless the OSD has moved from
-    /// `addrs` meanwhile.
-    pub(super) fn connected(&self, link: Link, addrs: &EntityAddrVec, generation: u64) {
+    /// `addrs` meanwhile. Gives whether there was another connection until now.
+    pub(super) fn connected(&self, link: Link, addrs: &EntityAddrVec, generation: u64) -> bool {
         let mut state = self.lock();
         if state.addrs != *addrs {
-            return;
+            return false;
         }
         state.backoffs.clear();
         let closed = link.is_closed();
-        state.link = Some(OpenLink { link, generation });
+        let before = state.link.replace(OpenLink { link, generation });
         let tids: Vec<Tid> = state.ops.keys().copied().collect();
         for tid in tids {
             state.send(tid);
@@ -133,6 +133,7 @@ impl OsdSession {
             // It ended before there was a session whose end its handler could have told.
             self.disconnected(generation);
         }
+        before.is_some()
     }
 
     /// The connection, if there is one.

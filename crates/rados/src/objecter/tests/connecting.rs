@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::encode::Change;
 use super::peer::Peer;
-use super::world::{POOL, World, pass, play, quiet};
+use super::world::{OBJECT, POOL, World, pass, play, quiet};
 use crate::Operation;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -82,6 +83,8 @@ fn an_attempt_that_takes_long_needs_no_pause() {
 fn a_silent_osd_is_asked_for_signs_of_life_and_connected_to_again() {
     play(async {
         let world = World::new().await;
+        let mut linger = world.objecter.linger(POOL, "", OBJECT);
+        linger.telling();
         let call = world.submit(POOL, write()).await;
         let mut frozen = world.peers[0].accept_and_freeze().await;
         quiet().await;
@@ -97,6 +100,8 @@ fn a_silent_osd_is_asked_for_signs_of_life_and_connected_to_again() {
         let mut conn = world.peers[0].let_in(stream, from).await.unwrap();
         let request = conn.request().await.unwrap();
         assert_eq!(request.attempt, 1);
+        // What the OSD kept for the first connection is gone with it.
+        assert!(linger.forgotten().now_or_never().is_some());
         conn.answer(&request, 0);
         call.await.unwrap().unwrap();
         world.assert_idle();

@@ -28,7 +28,7 @@ pub(super) const OTHER_POOL: PoolId = PoolId(2);
 pub(super) const NO_POOL: PoolId = PoolId(9);
 
 /// The object that operations are on. It stays where it is when the first group is split.
-const OBJECT: &str = "object";
+pub(super) const OBJECT: &str = "object";
 
 /// How many operations may be in flight, and what they may carry in KiB.
 const LIMITS: (usize, usize) = (8, 64);
