@@ -12,7 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use minicluster::Release;
-use support::place::{Place, is_attached, signal, tool};
+use support::LoopDevice;
+use support::place::{Place, signal, tool};
 
 const BLOCK: usize = 4096;
 /// What nothing in these tests takes.
@@ -26,8 +27,8 @@ fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-fn open(device: &str) -> File {
-    OpenOptions::new().write(true).open(device).unwrap()
+fn open(device: &LoopDevice) -> File {
+    OpenOptions::new().write(true).open(device.path()).unwrap()
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn a_device_without_its_cluster_is_given_up_by_force_and_not_otherwise() {
     assert!(said.contains("the cluster does not answer"), "{said}");
     assert!(said.contains("orbd unmap --force rbd/disk"), "{said}");
     assert!(began.elapsed() < LIMIT);
-    assert!(is_attached(&device));
+    assert!(device.is_there());
     assert_eq!(place.state(), "unreachable");
 
     // Nothing is lost by having tried.
@@ -80,7 +81,7 @@ fn a_device_without_its_cluster_is_given_up_by_force_and_not_otherwise() {
     assert!(said.contains("1 write (4096 bytes)"), "{said}");
     assert!(said.contains("may be lost"), "{said}");
     assert!(began.elapsed() < LIMIT);
-    assert!(!is_attached(&device));
+    assert!(!device.is_there());
     place.assert_clean();
     place.pause(false);
     let exported = place.exported("disk");
@@ -89,8 +90,8 @@ fn a_device_without_its_cluster_is_given_up_by_force_and_not_otherwise() {
     // Without anything to write there is nothing to wait for.
     let device = place.map("disk");
     place.pause(true);
-    place.works(&["unmap", &device]);
-    assert!(!is_attached(&device));
+    place.works(&["unmap", device.path()]);
+    assert!(!device.is_there());
     place.assert_clean();
     place.pause(false);
     place.cluster.destroy().unwrap();
@@ -114,14 +115,14 @@ fn a_daemon_that_hangs_or_is_dead_is_told_and_cleaned_up_after() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
     assert!(said.contains("is killed"), "{said}");
-    assert!(!is_attached(&device));
+    assert!(!device.is_there());
     place.assert_clean();
 
     let device = place.map("disk");
     signal(place.daemon(), "KILL");
     until(|| place.state() == "dead");
-    place.works(&["unmap", &device]);
-    assert!(!is_attached(&device));
+    place.works(&["unmap", device.path()]);
+    assert!(!device.is_there());
     place.assert_clean();
 
     // A dead one does not keep the image from being mapped again, and is found after that.
@@ -170,7 +171,7 @@ fn a_killed_daemon_has_lost_nothing_that_was_flushed() {
         killer.join().unwrap();
         drop(file);
         place.works(&["unmap", "disk"]);
-        assert!(!is_attached(&device));
+        assert!(!device.is_there());
         place.assert_clean();
         let exported = place.exported("disk");
         let mut compared = 0;
@@ -291,7 +292,7 @@ fn a_fenced_mapping_says_so_and_a_resized_one_is_seen_at_once() {
     place.works(&["create", "--size", "8", "disk"]);
     let device = place.map("disk");
     let size = || {
-        tool("blockdev", &["--getsize64", &device])
+        tool("blockdev", &["--getsize64", device.path()])
             .trim()
             .to_owned()
     };
@@ -335,7 +336,7 @@ fn a_fenced_mapping_says_so_and_a_resized_one_is_seen_at_once() {
     let (status, said) = place.fails(&["unmap", "disk"]);
     assert_eq!(status, 5, "{said}");
     place.works(&["unmap", "--force", "disk"]);
-    assert!(!is_attached(&device));
+    assert!(!device.is_there());
     place.assert_clean();
     place.cluster.destroy().unwrap();
 }

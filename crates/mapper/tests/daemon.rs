@@ -24,7 +24,7 @@ use mapper::serving::{Masters, Probe, Served, Signals, serve_until_stopped};
 use mapper::state::{MappedSpec, Mapping, ProcessId, Query, Registry};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use support::{MIB, run};
+use support::{LoopDevice, MIB, run};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const INTERNAL: &str = "internal-daemon";
@@ -211,6 +211,7 @@ async fn a_mapping_outlives_the_command() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
     let device = start("serve", dir.path(), LIMIT).await.unwrap();
+    let seen = LoopDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry
         .find(&Query::Device(device.clone()))
@@ -275,13 +276,14 @@ async fn a_mapping_outlives_the_command() {
     assert!(mapping.wait(LIMIT).await.unwrap());
     assert!(registry.list().unwrap().is_empty());
     assert!(!registry.socket(mapping.process).exists());
-    assert!(!in_use(&device));
+    assert!(!seen.is_there());
 }
 
 async fn a_killed_daemon_leaves_a_stale_mapping() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
     let device = start("serve", dir.path(), LIMIT).await.unwrap();
+    let seen = LoopDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
     signal(&mapping, Signal::KILL);
@@ -306,10 +308,10 @@ async fn a_killed_daemon_leaves_a_stale_mapping() {
     };
     let release = |orphan| DeviceType::Fuse.release_orphan(orphan, true, LIMIT);
     release(&mistaken).await.unwrap();
-    assert!(in_use(&borrowed));
+    assert!(LoopDevice::at(&borrowed).is_there());
     support::succeed("losetup", &["-d", borrowed.to_str().unwrap()]).await;
     release(&orphan).await.unwrap();
-    assert!(!in_use(&device));
+    assert!(!seen.is_there());
     registry.remove_stale(&stale).unwrap();
     assert!(registry.list().unwrap().is_empty());
     assert!(!registry.socket(stale.process).exists());
@@ -319,12 +321,13 @@ async fn what_is_not_answered_is_kept_until_force_gives_it_up() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
     let device = start("hold", dir.path(), LIMIT).await.unwrap();
+    let seen = LoopDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
     dirty(&device);
     let kept = stop(dir.path(), &mapping, impatient(false)).await;
     assert_eq!(kept.unwrap_err().errno(), 110);
-    assert!(mapping.is_alive() && in_use(&device));
+    assert!(mapping.is_alive() && seen.is_there());
     let status = control::status(dir.path(), &mapping, LIMIT).await.unwrap();
     assert!(!status.is_stopping);
     assert!(status.traffic.in_flight.writes > 0);
@@ -332,7 +335,7 @@ async fn what_is_not_answered_is_kept_until_force_gives_it_up() {
     let dropped = stop(dir.path(), &mapping, impatient(true)).await.unwrap();
     assert_eq!(dropped.written_bytes, DIRTY_BYTES, "{dropped}");
     assert!(mapping.wait(LIMIT).await.unwrap());
-    assert!(!in_use(&device));
+    assert!(!seen.is_there());
     assert!(registry.list().unwrap().is_empty());
 }
 
@@ -340,6 +343,7 @@ async fn a_second_signal_is_force() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
     let device = start("hold", dir.path(), LIMIT).await.unwrap();
+    let seen = LoopDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
     dirty(&device);
@@ -353,7 +357,7 @@ async fn a_second_signal_is_force() {
         report.contains("Stopped") && report.contains(&lost),
         "{report}"
     );
-    assert!(!in_use(&device));
+    assert!(!seen.is_there());
     assert!(registry.list().unwrap().is_empty());
 }
 
@@ -363,6 +367,7 @@ async fn a_killed_daemon_does_not_wait_for_itself() {
         let dir = tempfile::tempdir().unwrap();
         let _reaper = Reaper(dir.path().to_owned());
         let device = start(behaviour, dir.path(), LIMIT).await.unwrap();
+        let seen = LoopDevice::at(&device);
         let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
         let [mapping] = registry.list().unwrap().try_into().unwrap();
         if behaviour == "hold" {
@@ -387,7 +392,7 @@ async fn a_killed_daemon_does_not_wait_for_itself() {
             .unwrap();
         assert!(mapping.wait(LIMIT).await.unwrap());
         registry.remove_stale(&mapping).unwrap();
-        assert!(!in_use(&device), "{behaviour}");
+        assert!(!seen.is_there(), "{behaviour}");
     }
 }
 
@@ -434,12 +439,3 @@ async fn until_status(directory: &Path, mapping: &Mapping, is_it: impl Fn(&Statu
 
 const DIRTY: usize = 64 << 10;
 const DIRTY_BYTES: u64 = DIRTY as u64;
-
-/// Whether there is something behind a loop device.
-fn in_use(device: &Path) -> bool {
-    let name = device.file_name().unwrap();
-    Path::new("/sys/block")
-        .join(name)
-        .join("loop/backing_file")
-        .exists()
-}

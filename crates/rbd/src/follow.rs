@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn who_wants_to_know_of_changes_hears_of_them() {
         let follower = Follower::default();
-        let mut changes = follower.changes();
+        let changes = follower.changes();
         assert!(!changes.has_changed().unwrap());
         follower.announce();
         assert!(changes.has_changed().unwrap());

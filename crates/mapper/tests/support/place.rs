@@ -8,6 +8,8 @@ use mapper::state::Registry;
 use minicluster::{Cluster, Store};
 use tempfile::TempDir;
 
+use super::LoopDevice;
+
 /// A cluster with the pool `rbd`, and a directory for all that the commands leave behind.
 pub(crate) struct Place {
     _reaper: Reaper,
@@ -102,9 +104,9 @@ impl Place {
     }
 
     /// Maps an image with FUSE and a loop device, and gives the device.
-    pub(crate) fn map(&self, image: &str) -> String {
+    pub(crate) fn map(&self, image: &str) -> LoopDevice {
         let device = self.works(&["map", "--device-type", "fuse", image]);
-        device.trim_end().to_owned()
+        LoopDevice::at(device.trim_end())
     }
 
     /// The number of the only daemon.
@@ -187,13 +189,6 @@ impl Drop for Server {
 /// Sends a signal to a process.
 pub(crate) fn signal(pid: u32, name: &str) {
     tool("kill", &[&format!("-{name}"), &pid.to_string()]);
-}
-
-/// Whether there is something behind a loop device.
-pub(crate) fn is_attached(device: &str) -> bool {
-    let name = device.strip_prefix("/dev/").unwrap();
-    let file = format!("/sys/block/{name}/loop/backing_file");
-    std::path::Path::new(&file).exists()
 }
 
 /// Runs a program that must succeed, and gives what it printed.
