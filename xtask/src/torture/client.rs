@@ -61,6 +61,7 @@ pub(crate) struct Task {
 
 /// Works until its input ends.
 pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
+    log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -85,6 +86,20 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
     // What the runtime still holds is not worth waiting for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the library say what it does: warnings and errors, or what `ORBD_LOG` asks for. It ends up in the
+/// lane's log.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .with_env_var("ORBD_LOG")
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }
 
 fn opened(task: &Task, journal: &Journal, address: Option<String>) -> std::io::Result<()> {

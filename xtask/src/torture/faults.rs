@@ -67,8 +67,12 @@ impl<'a> Nemesis<'a> {
             Fault::Quota { pool } => {
                 let pool = pool_name(pool)?;
                 self.ceph(&["osd", "pool", "set-quota", pool, "max_objects", "1"])?;
+                self.wait_for_quota(pool, true)?;
             }
-            Fault::FullCluster => self.ceph(&["osd", "set-full-ratio", "0.001"])?,
+            Fault::FullCluster => {
+                self.limit(["0.00001"; 3])?;
+                self.wait_for_full(true)?;
+            }
             Fault::PauseCluster => self.ceph(&["osd", "set", "pause"])?,
             Fault::Network(harm, target) => {
                 for daemon in self.daemons(target) {
@@ -139,8 +143,12 @@ impl<'a> Nemesis<'a> {
             Fault::Quota { pool } => {
                 let pool = pool_name(pool)?;
                 self.ceph(&["osd", "pool", "set-quota", pool, "max_objects", "0"])?;
+                self.wait_for_quota(pool, false)?;
             }
-            Fault::FullCluster => self.ceph(&["osd", "set-full-ratio", "0.95"])?,
+            Fault::FullCluster => {
+                self.limit(["0.85", "0.90", "0.95"])?;
+                self.wait_for_full(false)?;
+            }
             Fault::PauseCluster => self.ceph(&["osd", "unset", "pause"])?,
             Fault::Network(harm, target) => {
                 let resets = matches!(
@@ -238,6 +246,55 @@ impl<'a> Nemesis<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Sets the shares of their space at which OSDs are nearly full, too full to be filled, and full. The
+    /// greatest of them so far counts.
+    fn limit(&self, ratios: [&str; 3]) -> anyhow::Result<()> {
+        let kinds = ["nearfull", "backfillfull", "full"];
+        for (kind, ratio) in kinds.into_iter().zip(ratios) {
+            self.ceph(&["osd", &format!("set-{kind}-ratio"), ratio])?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the map says that there is no space, or does not say so any more: first it has to be
+    /// reported to the monitors.
+    fn wait_for_full(&self, is_full: bool) -> anyhow::Result<()> {
+        self.wait_for_flags(|_, flags| flags.contains(&"full") == is_full)
+    }
+
+    fn wait_for_quota(&self, pool: &str, is_full: bool) -> anyhow::Result<()> {
+        self.wait_for_flags(|name, flags| name != pool || flags.contains(&"full_quota") == is_full)
+    }
+
+    /// Waits until all pools have the flags that are wanted.
+    fn wait_for_flags(&self, are_wanted: impl Fn(&str, &[&str]) -> bool) -> anyhow::Result<()> {
+        let deadline = Instant::now() + MAPS_LIMIT;
+        loop {
+            let map = self.stage.cluster.ceph_json(&["osd", "dump"])?;
+            let pools = map.get("pools").and_then(Value::as_array);
+            let pools: Vec<(&str, &str)> = pools
+                .into_iter()
+                .flatten()
+                .filter_map(|pool| {
+                    let text = |name| pool.get(name).and_then(Value::as_str);
+                    Some((text("pool_name")?, text("flags_names")?))
+                })
+                .filter(|(name, _)| Pool::ALL.iter().any(|pool| pool.name() == *name))
+                .collect();
+            let is_so = pools.iter().all(|(name, flags)| {
+                let flags: Vec<&str> = flags.split(',').collect();
+                are_wanted(name, &flags)
+            });
+            if is_so {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the pools' flags are not as wanted after {MAPS_LIMIT:?}: {pools:?}");
+            }
+            thread::sleep(POLL);
+        }
     }
 
     /// Moves the PGs of some objects from one of their OSDs to one that they do not have.
@@ -367,5 +424,5 @@ const UPMAPS: u32 = 3;
 const OWNER_LIMIT: Duration = Duration::from_secs(20);
 /// How long after a client was let lie for longer than watches live, others may take to get its lock.
 const MOVE_LIMIT: Duration = Duration::from_secs(60);
-const MAPS_LIMIT: Duration = Duration::from_secs(30);
+const MAPS_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);

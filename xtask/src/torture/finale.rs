@@ -36,7 +36,7 @@ pub(super) fn check(lane: &mut Lane, stage: &Stage<'_>) -> anyhow::Result<()> {
     if let Some(difference) = compare(&path, lane, stage)? {
         stage.checker.complain(lane.number, difference)?;
     }
-    if lane.spec.features.has_lock() {
+    if lane.spec.features.has_object_map() {
         for what in object_map::check(lane, stage)? {
             stage.checker.complain(lane.number, what)?;
         }

@@ -54,8 +54,8 @@ pub(crate) struct Task {
     #[arg(long)]
     secure: bool,
     /// An image and its clients: POOL:FEATURES:CLIENT[+CLIENT], of the pools three, two and erasure,
-    /// the features layering and default, and the clients orbd, librbd and ext4; may be given several
-    /// times.
+    /// the features layering, lock and default, and the clients orbd, librbd and ext4; may be given
+    /// several times.
     #[arg(long = "lane", value_name = "LANE")]
     lanes: Vec<LaneSpec>,
     /// Who is tortured instead of those in the lanes.

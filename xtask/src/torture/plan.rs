@@ -288,8 +288,6 @@ impl Iterator for Plan {
                 Fault::PauseClient { is_long: true, .. } | Fault::StopOwner { .. } => {
                     self.scene.watch_timeout + WATCH_MARGIN
                 }
-                // Reported to the monitors first, and only then in the map.
-                Fault::Quota { .. } | Fault::FullCluster => lasts.max(FULL_SHOWS),
                 _ => lasts,
             };
         }
@@ -361,7 +359,10 @@ impl Fault {
                 Self::Kill(_) | Self::Restart(_) | Self::Pause(_) | Self::KillUnnoticed { .. }
             )
         };
+        // The map has one flag for both.
+        let is_fullness = |fault| matches!(fault, Self::Quota { .. } | Self::FullCluster);
         !(is_daemon(self) && is_daemon(other)
+            || is_fullness(self) && is_fullness(other)
             || is_network(self) && is_network(other)
             || client(self) && client(other)
             || self.kind() == other.kind())
@@ -424,7 +425,6 @@ const OWNER_STOPS: usize = 31;
 /// Any number that is a multiple of how many clients an image can have.
 const MOST_CLIENTS: usize = 6;
 const WATCH_MARGIN: Duration = Duration::from_secs(4);
-const FULL_SHOWS: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

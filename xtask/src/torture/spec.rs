@@ -47,6 +47,8 @@ impl Pool {
 pub(super) enum Features {
     /// No lock and no object map.
     Layering,
+    /// A lock, and no object map.
+    Lock,
     /// What upstream gives to images that nothing is said about.
     Default,
 }
@@ -55,11 +57,16 @@ impl Features {
     pub(super) fn names(self) -> &'static str {
         match self {
             Self::Layering => "layering",
+            Self::Lock => "layering,exclusive-lock",
             Self::Default => "layering,exclusive-lock,object-map,fast-diff,deep-flatten",
         }
     }
 
     pub(super) fn has_lock(self) -> bool {
+        self != Self::Layering
+    }
+
+    pub(super) fn has_object_map(self) -> bool {
         self == Self::Default
     }
 }
@@ -138,6 +145,7 @@ impl fmt::Display for LaneSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let features = match self.features {
             Features::Layering => "layering",
+            Features::Lock => "lock",
             Features::Default => "default",
         };
         let clients: Vec<&str> = self.clients.iter().map(|kind| kind.name()).collect();

@@ -24,6 +24,7 @@ pub(crate) struct Task {
 
 /// Serves until it is told to stop by a signal.
 pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
+    super::log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
