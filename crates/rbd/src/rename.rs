@@ -5,7 +5,8 @@ use rados::{Errno, Operation, Pool};
 use crate::spec::{check_new_name, full_name};
 use crate::{Error, Result, directory, object_names};
 
-/// Renames an image within its pool and namespace. Whoever has it open is not disturbed.
+/// Renames an image within its pool and namespace. Whoever has it open is not disturbed: nothing in the
+/// header changes, so that the owner of its lock need not be asked.
 ///
 /// # Errors
 /// [`Error::NoSuchImage`]; [`Error::ImageExists`] if the new name is taken; [`Error::Format1`].

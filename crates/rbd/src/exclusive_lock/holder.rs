@@ -111,6 +111,17 @@ impl ExclusiveLock {
         shared.machine.is_open().then(|| self.writes.submit())
     }
 
+    /// Keeps it from being given up, if it is held.
+    pub(super) fn try_pin(&self) -> Option<Pin> {
+        let lock = self.this.upgrade()?;
+        let shared = self.lock();
+        if !shared.machine.is_open() {
+            return None;
+        }
+        self.process(shared, Event::Admitted { pins: 1 });
+        Some(Pin { lock })
+    }
+
     /// Whether it is held for sure.
     pub(crate) fn is_held(&self) -> bool {
         self.lock().machine.is_open()
@@ -461,5 +472,21 @@ mod tests {
         let error = lock.wait(Wish::Submit).now_or_never().unwrap().unwrap_err();
         assert_eq!(error.errno(), fenced().errno());
         assert!(lock.release().now_or_never().is_some());
+    }
+
+    #[test]
+    fn only_a_lock_that_is_held_can_be_kept() {
+        let (lock, _) = lock();
+        assert!(lock.try_pin().is_none());
+        let mut wait = Box::pin(lock.wait(Wish::Submit));
+        assert!((&mut wait).now_or_never().is_none());
+        take(&lock);
+        drop(wait);
+        let pin = lock.try_pin().unwrap();
+        assert_eq!(lock.handle(Event::Requested), Some(Answer::Accepted));
+        assert_eq!(job(&lock), "");
+        drop(pin);
+        assert_eq!(job(&lock), "Release { opened: true }");
+        assert!(lock.try_pin().is_none());
     }
 }

@@ -191,6 +191,12 @@ impl Image {
         }
     }
 
+    /// Keeps the lock, if this client has it.
+    pub(crate) fn keep_lock(&self) -> Option<Ownership> {
+        let pin = self.lock().try_pin()?;
+        Some(Ownership { _pin: Some(pin) })
+    }
+
     async fn wait_for_lock(&self, wish: Wish) -> Result<Grant> {
         self.start_tasks(|| Tasks {
             lock_driver: tokio::spawn(Driver::new(self.without_tasks()).run()).abort_handle(),

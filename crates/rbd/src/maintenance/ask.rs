@@ -38,25 +38,30 @@ impl Image {
             };
             let asking = match &mut asking {
                 Some(asking) => asking,
-                none => none.insert(self.asked().enter(self.ensure_watch().await?)),
+                none => none.insert(self.ask_as_watcher()?),
             };
             let outcome = self.ask(&owner, wanted, asking, &mut progress).await?;
             tracing::debug!(image = self.full_name(), %owner, ?outcome, "asked the owner");
             match outcome {
-                Outcome::Done => return self.refresh().await,
-                Outcome::Failed(errno) => {
-                    return Err(self.not_done(wanted, &owner.to_string(), errno));
-                }
+                Outcome::Done | Outcome::Failed(_) | Outcome::Again => {}
                 Outcome::Unsupported => self.acquire_lock().await?,
-                Outcome::Again => {}
                 Outcome::NoOwner => sleep(RETRY).await,
             }
             self.refresh().await?;
-            // It may have been done, though nobody said so, and some things cannot be done twice.
-            if self.has_come_true(wanted) {
+            // It may have been done, though nobody said so or it failed when it was asked for again.
+            if outcome == Outcome::Done || self.has_come_true(wanted) {
                 return Ok(());
             }
+            if let Outcome::Failed(errno) = outcome {
+                return Err(self.not_done(wanted, &owner.to_string(), errno));
+            }
         }
+    }
+
+    /// Who has found another owner watches the header, and is told the result by that.
+    fn ask_as_watcher(&self) -> Result<Asking<'_>> {
+        let client = self.lock().client().ok_or(rados::Error::ShutDown)?;
+        Ok(self.asked().enter(client))
     }
 
     /// Asks one owner once.

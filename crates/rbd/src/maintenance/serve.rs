@@ -14,7 +14,6 @@ use tokio::time::sleep;
 
 use super::served::{Known, MAX_PENDING, Served};
 use super::{ERESTART, NOTIFY_TIMEOUT};
-use crate::exclusive_lock::Maintainer;
 use crate::notification::{AsyncRequestId, Maintenance, Message, Request, Response};
 use crate::{Image, Progress};
 
@@ -223,7 +222,7 @@ async fn run(image: &Image, job: Job) -> Option<Completion> {
     let report = async {
         match &client {
             Client::WithId(id) => report(image, *id, progress).await,
-            Client::Waiting(_) => pending().await,
+            Client::Waiting(_) => pending::<Infallible>().await,
         }
     };
     let result = tokio::select! {
@@ -231,7 +230,7 @@ async fn run(image: &Image, job: Job) -> Option<Completion> {
         result = perform(image, &wanted, |progress| {
             sender.send_replace(Some(progress));
         }) => result,
-        () = report => Err(Errno::EIO),
+        never = report => match never {},
     };
     if result.is_ok() {
         tracing::info!(
@@ -250,26 +249,22 @@ async fn perform(
     wanted: &Maintenance,
     mut progress: impl FnMut(Progress) + Send,
 ) -> Result<(), Errno> {
-    let logged = |error: crate::Error| {
+    // Not taken again: it may have been given up because the image is being closed.
+    let ownership = image.keep_lock().ok_or(ERESTART)?;
+    let done = image.perform(ownership, wanted, &mut progress).await;
+    done.map_err(|error| {
         let what = wanted.name();
         tracing::warn!(image = image.full_name(), what, %error, "maintenance for another client");
         error.errno()
-    };
-    match image.lock_for_maintenance().await.map_err(logged)? {
-        Maintainer::Owner(ownership) => {
-            let done = image.perform(ownership, wanted, &mut progress).await;
-            done.map_err(logged)
-        }
-        Maintainer::Remote(_) => Err(ERESTART),
-    }
+    })
 }
 
-/// Tells the requester how far its request is, at a bearable rate. Does not end.
+/// Tells the requester how far its request is, at a bearable rate.
 async fn report(
     image: &Image,
     request: AsyncRequestId,
     mut progress: watch::Receiver<Option<Progress>>,
-) {
+) -> Infallible {
     while progress.changed().await.is_ok() {
         let latest = *progress.borrow_and_update();
         if let Some(Progress { done, total }) = latest {

@@ -34,6 +34,7 @@ fn fio(name: &str, io_size: &str) -> Process {
             "--verify=crc32c",
             "--do_verify=1",
             "--verify_fatal=1",
+            "--verify_state_save=0",
         ],
     )
 }
