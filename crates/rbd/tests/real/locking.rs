@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use minicluster::Daemon;
 use rados::{Errno, Pool};
-use rbd::{CreateOptions, Error, Image, LockPolicy, LockStatus, OpenOptions, Zeroes};
+use rbd::{Error, Image, LockPolicy, LockStatus, OpenOptions, Zeroes};
 
 use crate::stopped::Stopped;
 use crate::support::*;
@@ -147,41 +148,44 @@ async fn two_clients_hand_the_lock_to_and_fro() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lock_is_kept_until_abandoned_writes_are_done() {
-    let ceph = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        blocking(|| cluster().ceph(&words)).unwrap();
+    create_locked("abandoned", 256 << 20).await;
+    let image = open_apart("abandoned", watching()).await;
+    // An object at an OSD that the header has nothing to do with.
+    let acting = |object: &str| {
+        let map = blocking(|| cluster().ceph_json(&["osd", "map", "rbd", object])).unwrap();
+        serde_json::from_value::<Vec<u32>>(map["acting"].clone()).unwrap()
     };
-    ceph("osd pool create stalled 8 8");
-    ceph("osd pool application enable stalled rbd");
-    let pool = pool().await;
-    let data_pool = pool.cluster().pool("stalled").await.unwrap();
-    let options = CreateOptions {
-        data_pool: Some(data_pool),
-        ..locked_options(8 << 20)
-    };
-    rbd::create(&pool, "abandoned", &options).await.unwrap();
-    let image = Image::open(&pool, "abandoned", watching()).await.unwrap();
-    image.write(0, filled(6, 100)).await.unwrap();
+    let of_header = acting(&format!("rbd_header.{}", image.id()));
+    let (object_no, osd) = (0..image.object_count())
+        .find_map(|object_no| {
+            let object = format!("{}.{object_no:016x}", image.block_name_prefix());
+            let primary = acting(&object)[0];
+            (!of_header.contains(&primary)).then_some((object_no, primary))
+        })
+        .unwrap();
+    let at = object_no * image.object_size();
+    image.write(at, filled(6, 100)).await.unwrap();
 
-    // A place without OSDs: the data goes nowhere, and the header is as good as ever.
-    ceph("osd crush add-bucket nowhere root");
-    ceph("osd crush rule create-simple nowhere nowhere osd");
-    ceph("osd pool set stalled crush_rule nowhere");
-    pool.cluster().update_osdmap().await.unwrap();
-    // Submitted, and nobody waits for it.
-    assert!(image.write(0, filled(7, 100)).now_or_never().is_none());
-    assert!(image.flush().now_or_never().is_none());
+    let osd = Daemon::Osd(osd);
+    blocking(|| cluster().pause_daemon(osd)).unwrap();
+    // Once it is on its way, nobody waits for it any more. The header may have to be read before.
+    let mut write = Box::pin(image.write(at, filled(7, 100)));
+    while image.flush().now_or_never().is_some() {
+        assert!((&mut write).now_or_never().is_none());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(write);
     let mut release = Box::pin(image.release_lock());
     for _ in 0..5 {
         assert!((&mut release).now_or_never().is_none());
         assert_eq!(image.lock_status(), LockStatus::Releasing);
         assert_eq!(image.lockers().await.unwrap().lockers.len(), 1);
     }
-    ceph("osd pool set stalled crush_rule replicated_rule");
+    blocking(|| cluster().resume_daemon(osd)).unwrap();
     release.await.unwrap();
     assert!(image.flush().now_or_never().is_some());
     assert!(image.lockers().await.unwrap().lockers.is_empty());
-    assert_eq!(read(&image, 0, 100).await, [7; 100]);
+    assert_eq!(read(&image, at, 100).await, [7; 100]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
