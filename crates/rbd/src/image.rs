@@ -1,5 +1,6 @@
 //! An open image.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -97,6 +98,24 @@ struct Inner {
     watch: std::sync::Mutex<Option<rados::Watch>>,
     /// Held by what changes the header, one at a time.
     maintenance: Mutex<()>,
+    /// Held by whoever reads the header again. Taken after `maintenance` by those who need both.
+    reading: Mutex<()>,
+    /// What a shrinking image is not larger than any more, whatever the header says.
+    size_limit: AtomicU64,
+}
+
+/// A limit to the size of an image. Dropping it lifts the limit, and leaves the size that is known.
+pub(crate) struct SizeLimit<'a> {
+    image: &'a Image,
+}
+
+impl Drop for SizeLimit<'_> {
+    fn drop(&mut self) {
+        self.image
+            .inner
+            .size_limit
+            .store(u64::MAX, Ordering::Release);
+    }
 }
 
 #[derive(Debug)]
@@ -200,6 +219,8 @@ impl Image {
                 requests,
                 watch: std::sync::Mutex::new(watch),
                 maintenance: Mutex::new(()),
+                reading: Mutex::new(()),
+                size_limit: AtomicU64::new(u64::MAX),
             }),
             tasks: Some(Arc::default()),
         })
@@ -351,8 +372,8 @@ impl Image {
     /// What the header says, read again if others said that they changed it.
     pub(crate) async fn current_info(&self) -> Result<Arc<ImageInfo>> {
         if self.is_stale() {
-            let _turn = self.inner.maintenance.lock().await;
-            // Somebody else may have had the turn before.
+            let _reading = self.inner.reading.lock().await;
+            // Somebody else may have done that before.
             if self.is_stale() {
                 self.reload().await?;
             }
@@ -366,21 +387,24 @@ impl Image {
     /// If it cannot be read; [`Error::NoSuchSnapshot`] if the image is open at a snapshot that has
     /// been removed. What was known before then stays.
     pub async fn refresh(&self) -> Result<()> {
-        let _turn = self.inner.maintenance.lock().await;
+        let _reading = self.inner.reading.lock().await;
         self.reload().await
     }
 
-    /// As [`refresh`](Self::refresh), with `maintenance` held.
+    /// As [`refresh`](Self::refresh), with `reading` held.
     pub(crate) async fn reload(&self) -> Result<()> {
         let announced = self.inner.follower.announced();
         let id = self.id();
-        let info = ImageInfo::load(self.pool(), &id, self.full_name()).await?;
+        let mut info = ImageInfo::load(self.pool(), &id, self.full_name()).await?;
         if let Some(snap) = self.snap() {
             info.snapshot(&SnapshotSelector::Id(snap.id), self.full_name())?;
         }
         let known = self.inner.known.write();
         let mut known = known.unwrap_or_else(PoisonError::into_inner);
-        // The lock's driver does not wait for `maintenance`, which may wait for it.
+        info.size_bytes = info
+            .size_bytes
+            .min(self.inner.size_limit.load(Ordering::Acquire));
+        // The lock's driver does not wait for `reading`, which may wait for it.
         if announced >= known.announced {
             *known = Known {
                 info: Arc::new(info),
@@ -399,9 +423,21 @@ impl Image {
         self.reload().await
     }
 
-    pub(crate) fn set_info(&self, info: ImageInfo) {
+    /// Takes note of the size that this client has given to the image.
+    pub(crate) fn set_known_size(&self, size_bytes: u64) {
         let known = self.inner.known.write();
-        known.unwrap_or_else(PoisonError::into_inner).info = Arc::new(info);
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let mut info = (*known.info).clone();
+        info.size_bytes = size_bytes;
+        known.info = Arc::new(info);
+    }
+
+    /// Lets nothing be written from `size_bytes` on, until the limit is lifted.
+    pub(crate) fn limit_size(&self, size_bytes: u64) -> SizeLimit<'_> {
+        // Before the size is set: who reads the header meanwhile sets it before or heeds the limit.
+        self.inner.size_limit.store(size_bytes, Ordering::Release);
+        self.set_known_size(size_bytes);
+        SizeLimit { image: self }
     }
 
     /// Whether others have changed the header since it was read.
@@ -441,7 +477,7 @@ impl Image {
     }
 
     /// Lets no write begin before the header has been read again, and waits for those that have begun:
-    /// for those who do that in the end and hold `maintenance` until then.
+    /// for those who do that in the end and hold `reading` until then.
     pub(crate) async fn hold_writes(&self) {
         self.inner.follower.announce();
         self.inner.writes.flush().await;
@@ -477,6 +513,10 @@ impl Image {
 
     pub(crate) fn maintenance(&self) -> &Mutex<()> {
         &self.inner.maintenance
+    }
+
+    pub(crate) fn reading(&self) -> &Mutex<()> {
+        &self.inner.reading
     }
 
     /// Where reads look: a snapshot or the head.

@@ -52,16 +52,20 @@ impl Image {
     ) -> Result<()> {
         let _turn = self.maintenance().lock().await;
         // The size may have been changed by others.
-        self.reload().await?;
+        self.refresh().await?;
         self.check_writable()?;
         self.check_size(size_bytes, allow_shrink)?;
         let from = self.info().size_bytes;
+        let limit = self.limit_size(size_bytes.min(from));
         if size_bytes < from
             && let Err(error) = self.cut_off(size_bytes, from, progress).await
         {
+            drop(limit);
             self.set_known_size(from);
             return Err(error);
         }
+        // What is read from here on has the new size, and nothing that was read before comes later.
+        let _reading = self.reading().lock().await;
         let operation = header::set_size(Operation::new(), size_bytes);
         if let Err(error) = self.pool().execute(self.header_object(), operation).await {
             // It may have been carried out all the same.
@@ -88,22 +92,15 @@ impl Image {
         Ok(())
     }
 
-    /// Removes everything from `to` on; nobody writes there any more.
+    /// Removes everything from `to` on, where nobody writes any more.
     async fn cut_off(
         &self,
         to: u64,
         from: u64,
         progress: impl FnMut(Progress) + Send,
     ) -> Result<()> {
-        self.set_known_size(to);
         self.flush().await?;
         trim(self, to, from, progress).await
-    }
-
-    fn set_known_size(&self, size_bytes: u64) {
-        let mut info = (*self.info()).clone();
-        info.size_bytes = size_bytes;
-        self.set_info(info);
     }
 }
 

@@ -61,6 +61,7 @@ impl Image {
     pub(crate) async fn update_features(&self, features: Features, enabled: bool) -> Result<()> {
         let _turn = self.maintenance().lock().await;
         self.check_header_writable()?;
+        let _reading = self.reading().lock().await;
         self.reload().await?;
         let features = self.features_to_update(features, enabled)?;
         // What has to be done for a write depends on them.

@@ -411,3 +411,50 @@ async fn what_a_dying_owner_does_not_do_we_do() {
     assert_eq!(export("rbd/orphaned")[..4096], [1; 4096]);
     image.close().await.unwrap();
 }
+
+/// Removing objects takes its time, and reading and writing go on meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn shrinking_holds_nobody_up() {
+    let pool = pool().await;
+    rbd::create(&pool, "shrinking", &plain_options(32 << 20))
+        .await
+        .unwrap();
+    let image = open_and_follow("shrinking").await;
+    image.write(0, vec![1; 32 << 20].into()).await.unwrap();
+    let (sender, begun) = mpsc::channel();
+    let (go_on, gone_on) = mpsc::channel::<()>();
+    let shrinking = {
+        let image = image.clone();
+        tokio::spawn(async move {
+            let resized = image.resize(8 << 20, true, move |step| {
+                if step.done == 1 {
+                    sender.send(()).unwrap();
+                    blocking(|| gone_on.recv()).unwrap();
+                }
+            });
+            resized.await
+        })
+    };
+    blocking(|| begun.recv()).unwrap();
+    // Others change the header, which does not have the new size yet.
+    let other = open(&pool, "shrinking").await;
+    assert_eq!(other.size_bytes(), 32 << 20);
+    let changed = async {
+        other.metadata_set("key", b"value").await.unwrap();
+        image.write(0, vec![2; 4096].into()).await.unwrap();
+        image.write(16 << 20, vec![2; 4096].into()).await
+    };
+    let past = tokio::time::timeout(Duration::from_secs(60), changed).await;
+    go_on.send(()).unwrap();
+    assert!(
+        matches!(past, Ok(Err(Error::OutOfBounds { size, .. })) if size == 8 << 20),
+        "{past:?}"
+    );
+    shrinking.await.unwrap().unwrap();
+    image.resize(32 << 20, false, |_| ()).await.unwrap();
+    let content = export("rbd/shrinking");
+    assert_eq!(content[..4096], [2; 4096]);
+    assert!(content[4096..8 << 20].iter().all(|byte| *byte == 1));
+    assert!(content[8 << 20..].iter().all(|byte| *byte == 0));
+    image.close().await.unwrap();
+}
