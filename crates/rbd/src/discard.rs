@@ -1,11 +1,14 @@
 //! Giving space back and writing zeros.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rados::{Errno, Operation};
 
 use crate::layout::ObjectRange;
 use crate::read::OBJECTS_IN_FLIGHT;
+use crate::write::WriteGuard;
 use crate::{Image, Result};
 
 /// What becomes of the space behind zeros.
@@ -60,25 +63,66 @@ impl Image {
         &self,
         offset: u64,
         len: u64,
-        operation: impl Fn(ObjectRange) -> Option<Operation> + Send,
+        zeroing: impl Fn(ObjectRange) -> Option<Zeroing> + Send,
     ) -> Result<()> {
         let guard = self.begin_write().await?;
         self.check_bounds(offset, len, guard.info.size_bytes)?;
         let ranges = self.layout().ranges(offset, len);
-        let operations = ranges.filter_map(|range| Some((range.object_no, operation(range)?)));
-        stream::iter(operations)
-            .map(|(object_no, operation)| self.clear_object(object_no, guard.include(operation)))
+        let zeroings = ranges.filter_map(|range| Some((range.object_no, zeroing(range)?)));
+        stream::iter(zeroings)
+            .map(|(object_no, zeroing)| self.clear_object(&guard, object_no, zeroing))
             .buffer_unordered(OBJECTS_IN_FLIGHT)
             .try_collect()
             .await
     }
 
+    /// Makes zeros in an object, if it exists or is to exist afterwards.
+    pub(crate) async fn clear_object(
+        &self,
+        guard: &WriteGuard,
+        object_no: u64,
+        zeroing: Zeroing,
+    ) -> Result<()> {
+        let (map, operation) = match (&guard.object_map, zeroing) {
+            (_, Zeroing::Write(operation)) => {
+                let object = guard.object(object_no).await?;
+                return self.zero(object_no, object.include(operation)).await;
+            }
+            (None, Zeroing::Change(operation) | Zeroing::Remove(operation)) => {
+                let operation = guard.unmapped().include(operation);
+                return self.zero(object_no, operation).await;
+            }
+            (Some(map), _) if !map.may_exist(object_no) => return Ok(()),
+            (Some(_), Zeroing::Change(operation)) => {
+                let object = guard.object(object_no).await?;
+                return self.zero(object_no, object.include(operation)).await;
+            }
+            (Some(map), Zeroing::Remove(operation)) => (map, operation),
+        };
+        let claim = Arc::new(map.claim_removal(object_no..object_no + 1).await?);
+        let operation = guard.removing(&claim).include(operation);
+        self.zero(object_no, operation).await?;
+        claim.finish().await;
+        Ok(())
+    }
+
     /// Carries out an operation for which it is good if there is no such object.
-    pub(crate) async fn clear_object(&self, object_no: u64, operation: Operation) -> Result<()> {
+    pub(crate) async fn zero(&self, object_no: u64, operation: Operation) -> Result<()> {
         let object = self.data_object(object_no);
         crate::directory::ignoring(self.data_pool(), object.as_str(), operation, Errno::ENOENT)
             .await
     }
+}
+
+/// An operation that makes zeros, by what becomes of the object.
+#[derive(Clone, Debug)]
+pub(crate) enum Zeroing {
+    /// It exists afterwards.
+    Write(Operation),
+    /// It is changed if it exists.
+    Change(Operation),
+    /// It does not exist afterwards.
+    Remove(Operation),
 }
 
 /// The part of a range that consists of whole granules (librbd:
@@ -99,13 +143,15 @@ fn whole_granules(range: ObjectRange, granule: u64, object_size: u64) -> Option<
 }
 
 /// The operation that makes a range of an object zeros: without the object, if nothing else is in it.
-fn zeroing(range: ObjectRange, object_size: u64, zeroes: Zeroes) -> Operation {
+fn zeroing(range: ObjectRange, object_size: u64, zeroes: Zeroes) -> Zeroing {
     let ObjectRange { offset, len, .. } = range;
     match zeroes {
-        Zeroes::Allocate => stored_zeros(range, object_size),
-        Zeroes::Deallocate if len == object_size => Operation::new().delete(),
-        Zeroes::Deallocate if offset + len == object_size => Operation::new().truncate(offset),
-        Zeroes::Deallocate => Operation::new().zero(offset, len),
+        Zeroes::Allocate => Zeroing::Write(stored_zeros(range, object_size)),
+        Zeroes::Deallocate if len == object_size => Zeroing::Remove(Operation::new().delete()),
+        Zeroes::Deallocate if offset + len == object_size => {
+            Zeroing::Change(Operation::new().truncate(offset))
+        }
+        Zeroes::Deallocate => Zeroing::Change(Operation::new().zero(offset, len)),
     }
 }
 

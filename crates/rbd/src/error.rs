@@ -207,6 +207,12 @@ pub enum Error {
         /// The client and its name for the lock.
         locker: String,
     },
+    /// The image's exclusive lock turned out to have been taken away from this client.
+    #[error("image {image}: the lock has been broken by another client")]
+    LockLost {
+        /// The image.
+        image: String,
+    },
     /// Another client has the image's exclusive lock and keeps it.
     #[error("image {image} is locked by {owner}, which does not give up the lock")]
     LockRefused {
@@ -359,7 +365,7 @@ impl Error {
             Self::LockTimedOut { .. } => Errno::ETIMEDOUT,
             Self::HasSnapshots { .. } => Errno::ENOTEMPTY,
             Self::InGroup { .. } => Errno(31),
-            Self::InUse { .. } | Self::Locked { .. } => Errno::EBUSY,
+            Self::LockLost { .. } | Self::InUse { .. } | Self::Locked { .. } => Errno::EBUSY,
             Self::InvalidHeader { .. } => Errno::EBADMSG,
             Self::KeepsChanging { .. } => Errno::EAGAIN,
             Self::NoRandomness { .. } => Errno::EIO,

@@ -187,9 +187,7 @@ impl Features {
     pub(crate) const READABLE: Self = Self::ALL.without(Self::DIRTY_CACHE);
     /// Who writes must do something for these that this version does not do. Deep-flatten is not
     /// among them: it only concerns clones, and operations is judged by [`OpFeatures`].
-    pub(crate) const UNWRITABLE: Self = Self::OBJECT_MAP
-        .with(Self::FAST_DIFF)
-        .with(Self::JOURNALING)
+    pub(crate) const UNWRITABLE: Self = Self::JOURNALING
         .with(Self::MIGRATING)
         .with(Self::NON_PRIMARY)
         .with(Self::DIRTY_CACHE);
@@ -310,6 +308,8 @@ mod tests {
             Features::LAYERING
                 | Features::STRIPING
                 | Features::EXCLUSIVE_LOCK
+                | Features::OBJECT_MAP
+                | Features::FAST_DIFF
                 | Features::DEEP_FLATTEN
                 | Features::DATA_POOL
                 | Features::OPERATIONS

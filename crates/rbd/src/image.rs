@@ -1,7 +1,7 @@
 //! An open image.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use denc::{SnapId, UTime};
@@ -14,11 +14,12 @@ use crate::follow::Follower;
 use crate::header_watch::{HeaderListener, watch};
 use crate::in_flight::InFlight;
 use crate::maintenance::{Asked, Requests};
+use crate::object_map::{BitVector, ObjectMap, Slot};
 use crate::object_names::DataObject;
 use crate::spec::full_name;
 use crate::{
     Error, Features, Flags, ImageInfo, Layout, OpFeatures, Parent, Result, Snapshot,
-    SnapshotSelector, directory, object_names,
+    SnapshotSelector, directory, object_map, object_names,
 };
 
 /// How an image is opened.
@@ -95,6 +96,10 @@ struct Inner {
     lock: Arc<ExclusiveLock>,
     asked: Arc<Asked>,
     requests: Arc<Requests>,
+    /// The map of the head, while the lock is held.
+    object_map: Slot,
+    /// The map of the snapshot it is open at, if that can be relied on.
+    snap_map: Option<BitVector>,
     watch: std::sync::Mutex<Option<rados::Watch>>,
     /// Held by what changes the header, one at a time.
     maintenance: Mutex<()>,
@@ -115,6 +120,18 @@ impl Drop for SizeLimit<'_> {
             .inner
             .size_limit
             .store(u64::MAX, Ordering::Release);
+    }
+}
+
+/// An [`Image`] that is gone when nobody else has it any more.
+pub(crate) struct WeakImage {
+    inner: Weak<Inner>,
+}
+
+impl WeakImage {
+    pub(crate) fn upgrade(&self) -> Option<Image> {
+        let inner = self.inner.upgrade()?;
+        Some(Image { inner, tasks: None })
     }
 }
 
@@ -189,6 +206,10 @@ impl Image {
         if !options.header_only {
             info.check_readable(&full_name, snap.as_ref())?;
         }
+        let snap_map = match &snap {
+            Some(snap) => object_map::load_snapshot_map(pool, &info, snap).await?,
+            None => None,
+        };
         let data_pool = match info.data_pool {
             Some(id) => pool
                 .cluster()
@@ -217,6 +238,8 @@ impl Image {
                 lock,
                 asked,
                 requests,
+                object_map: Slot::default(),
+                snap_map,
                 watch: std::sync::Mutex::new(watch),
                 maintenance: Mutex::new(()),
                 reading: Mutex::new(()),
@@ -295,7 +318,7 @@ impl Image {
         self.info().op_features
     }
 
-    /// What is wrong with it, or with the snapshot it is open at.
+    /// What is wrong with it, or with the snapshot it is open at, as far as that is known.
     pub fn flags(&self) -> Flags {
         match &self.inner.snap {
             Some(snap) => snap.flags,
@@ -443,6 +466,40 @@ impl Image {
     /// Whether others have changed the header since it was read.
     pub(crate) fn is_stale(&self) -> bool {
         self.inner.follower.is_stale()
+    }
+
+    /// The same image for those who must not keep it from being dropped.
+    pub(crate) fn downgrade(&self) -> WeakImage {
+        WeakImage {
+            inner: Arc::downgrade(&self.inner),
+        }
+    }
+
+    /// Where the map of the head is, while the lock is held.
+    pub(crate) fn object_map_slot(&self) -> &Slot {
+        &self.inner.object_map
+    }
+
+    /// The map of the head, while the lock is held.
+    pub(crate) fn object_map(&self) -> Option<Arc<ObjectMap>> {
+        self.inner.object_map.get()
+    }
+
+    /// The map of the snapshot it is open at, if that can be relied on.
+    pub(crate) fn snap_map(&self) -> Option<&BitVector> {
+        self.inner.snap_map.as_ref()
+    }
+
+    /// Takes note of flags that this client has set.
+    pub(crate) fn add_known_flags(&self, flags: Flags) {
+        let known = self.inner.known.write();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let flags = known.info.flags | flags;
+        if known.info.flags != flags {
+            let mut info = (*known.info).clone();
+            info.flags = flags;
+            known.info = Arc::new(info);
+        }
     }
 
     pub(crate) fn lock(&self) -> &Arc<ExclusiveLock> {

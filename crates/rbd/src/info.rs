@@ -350,20 +350,11 @@ fn decode_snapshot(reply: &Reply, first_step: usize) -> denc::Result<Snapshot> {
 
 /// The command that turns off `features`; empty if none can.
 fn remedy(image: &str, features: Features) -> String {
-    let switchable = Features::MUTABLE;
-    if !features.without(switchable).is_empty() {
+    if !features.without(Features::MUTABLE).is_empty() {
         return String::new();
     }
-    // Removing a journal is not done here; upstream's tool takes the same arguments.
-    let tool = if features.contains(Features::JOURNALING) {
-        "rbd"
-    } else {
-        "orbd"
-    };
-    format!(
-        "{tool} feature disable {image} {}",
-        features.comma_separated()
-    )
+    // Removing a journal is not done here.
+    format!("rbd feature disable {image} {}", features.comma_separated())
 }
 
 const STEPS_PER_SNAPSHOT: usize = 4;

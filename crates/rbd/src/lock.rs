@@ -1,5 +1,5 @@
-//! Locks on an image's header: who holds them, and what the object class `lock` is asked to do about
-//! them (ceph: src/cls/lock/cls_lock_types.h, cls_lock_ops.h).
+//! Locks on an image's header, and on its object map: who holds them, and what the object class `lock`
+//! is asked to do about them (ceph: src/cls/lock/cls_lock_types.h, cls_lock_ops.h).
 
 use std::fmt;
 
@@ -106,6 +106,13 @@ pub(crate) fn unlock(operation: Operation, cookie: &str) -> Operation {
 pub(crate) fn break_lock(operation: Operation, name: EntityName, cookie: &str) -> Operation {
     change(operation, "break_lock", |fields| {
         fields.put(&name).str(cookie);
+    })
+}
+
+/// Fails with `EBUSY` unless this client has taken the lock, for itself alone, with this cookie and tag.
+pub(crate) fn assert_locked(operation: Operation, cookie: &str, tag: &str) -> Operation {
+    change(operation, "assert_locked", |fields| {
+        fields.u8(EXCLUSIVE).str(cookie).str(tag);
     })
 }
 

@@ -140,7 +140,7 @@ fn object_maps_are_what_ceph_reads() {
         assert_eq!(map.len(), vector.says["size"]);
         assert_eq!(Value::from_iter(bytes), vector.says["bit_table"]);
         // What is sent lacks the checksums only.
-        let sent = denc::Writer::encode(&map);
+        let sent = Writer::encode(&map);
         let (sent, footer) = sent.split_at(sent.len() - 4);
         assert_eq!(footer, [0; 4]);
         assert!(vector.bytes.starts_with(sent));

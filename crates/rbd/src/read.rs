@@ -152,6 +152,9 @@ impl Image {
 
     /// What is stored in an extent of an object.
     async fn read_object(&self, extent: &ObjectExtent) -> Result<Runs> {
+        if !self.may_exist(extent.object_no) {
+            return Ok(Runs::new());
+        }
         let sparse = extent.len >= SPARSE_READ_THRESHOLD;
         let operation = Operation::new().at_snap(self.read_snap());
         let operation = if sparse {
@@ -227,6 +230,9 @@ impl Image {
 
     /// The size of an object in bytes, 0 if there is none.
     async fn stored_size(&self, object_no: u64) -> Result<u64> {
+        if !self.may_exist(object_no) {
+            return Ok(0);
+        }
         let object = self.data_object(object_no);
         let object = object.as_str();
         let operation = Operation::new().at_snap(self.read_snap()).stat();

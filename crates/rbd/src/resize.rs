@@ -1,14 +1,19 @@
 //! Growing and shrinking images (ceph: src/librbd/operation/ResizeRequest.cc, TrimRequest.cc).
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use denc::SnapId;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rados::Operation;
 
+use crate::discard::Zeroing;
 use crate::error::InvalidOptions;
 use crate::header::{self, Size};
 use crate::notification::Maintenance;
 use crate::progress::{Counter, OBJECTS_IN_FLIGHT};
-use crate::{Error, Image, Layout, Progress, Result, directory};
+use crate::write::WriteGuard;
+use crate::{Error, Features, Image, Layout, Progress, Result, directory, object_map};
 
 impl Image {
     /// Changes the size to `size_bytes`. What is cut off is gone: should the image grow again, zeros
@@ -64,6 +69,9 @@ impl Image {
             self.set_known_size(from);
             return Err(error);
         }
+        if size_bytes > from {
+            self.resize_object_map(size_bytes).await?;
+        }
         // What is read from here on has the new size, and nothing that was read before comes later.
         let _reading = self.reading().lock().await;
         let operation = header::set_size(Operation::new(), size_bytes);
@@ -75,6 +83,9 @@ impl Image {
             return Err(error.into());
         }
         self.set_known_size(size_bytes);
+        if size_bytes < from {
+            self.resize_object_map(size_bytes).await?;
+        }
         Ok(())
     }
 
@@ -85,11 +96,23 @@ impl Image {
             let reason = InvalidOptions::TooLarge;
             return Err(Error::InvalidOptions { image, reason });
         }
+        let objects = self.layout().object_count(size_bytes);
+        if self.features().contains(Features::OBJECT_MAP) && objects > object_map::MAX_OBJECTS {
+            let reason = InvalidOptions::TooManyObjects { objects };
+            return Err(Error::InvalidOptions { image, reason });
+        }
         if size_bytes < from && !allow_shrink {
             let to = size_bytes;
             return Err(Error::ShrinkRefused { image, from, to });
         }
         Ok(())
+    }
+
+    async fn resize_object_map(&self, size_bytes: u64) -> Result<()> {
+        match self.object_map() {
+            Some(map) => map.resize(self.layout().object_count(size_bytes)).await,
+            None => Ok(()),
+        }
     }
 
     /// Removes everything from `to` on, where nobody writes any more.
@@ -119,11 +142,11 @@ pub(crate) async fn trim(
     let cuts: Vec<_> = cuts(&layout, to, from).collect();
     let cut = stream::iter(cuts)
         .map(|(object_no, keep)| {
-            let operation = match keep {
-                0 => Operation::new().delete(),
-                keep => Operation::new().truncate(keep),
+            let zeroing = match keep {
+                0 => Zeroing::Remove(Operation::new().delete().full_try()),
+                keep => Zeroing::Change(Operation::new().truncate(keep).full_try()),
             };
-            image.clear_object(object_no, guard.include(operation.full_try()))
+            image.clear_object(&guard, object_no, zeroing)
         })
         .buffer_unordered(OBJECTS_IN_FLIGHT);
     let counter_ref = &mut counter;
@@ -133,18 +156,47 @@ pub(crate) async fn trim(
     })
     .await?;
     let whole = first_whole(&layout, to)..layout.object_count(from);
-    let deleted = stream::iter(whole)
-        .map(|object_no| {
-            let operation = Operation::new().delete().full_try();
-            image.clear_object(object_no, guard.include(operation))
+    if !whole.is_empty() {
+        remove_objects(image, &guard, whole, &mut counter).await?;
+    }
+    Ok(())
+}
+
+/// Removes objects, as far as they exist.
+async fn remove_objects(
+    image: &Image,
+    guard: &WriteGuard,
+    objects: Range<u64>,
+    counter: &mut Counter<impl FnMut(Progress) + Send>,
+) -> Result<()> {
+    let map = guard.object_map.as_ref();
+    let claim = match map {
+        Some(map) => Some(Arc::new(map.claim_removal(objects.clone()).await?)),
+        None => None,
+    };
+    let object_guard = claim
+        .as_ref()
+        .map_or_else(|| guard.unmapped(), |claim| guard.removing(claim));
+    let object_guard = &object_guard;
+    let removed = stream::iter(objects)
+        .map(async |object_no| {
+            if map.is_some_and(|map| !map.may_exist(object_no)) {
+                return Ok(());
+            }
+            let operation = object_guard.include(Operation::new().delete().full_try());
+            image.zero(object_no, operation).await
         })
         .buffer_unordered(OBJECTS_IN_FLIGHT);
-    deleted
+    removed
         .try_for_each(|()| {
             counter.step();
             std::future::ready(Ok(()))
         })
-        .await
+        .await?;
+    if let Some(claim) = claim {
+        claim.finish().await;
+    }
+    Ok(())
 }
 
 /// The first object of the first set that holds nothing before `to`.

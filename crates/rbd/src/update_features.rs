@@ -9,14 +9,17 @@ use crate::error::InvalidOptions;
 use crate::notification::Maintenance;
 use crate::object_map::{self, ObjectState, invalid_flags};
 use crate::progress::OBJECTS_IN_FLIGHT;
-use crate::{Error, Features, Flags, Image, ImageInfo, Result, directory, header, object_names};
+use crate::{
+    Error, Features, Flags, Image, ImageInfo, Result, SnapshotSelector, directory, header,
+    object_names,
+};
 
 impl Image {
     /// Enables features. If another client has the image's exclusive lock, it is asked to do it. Others
     /// who have the image open are told.
     ///
-    /// Object-map and fast-diff come together. The new object map is marked as invalid, since it
-    /// does not know which objects exist, until upstream's `rbd object-map rebuild` has looked.
+    /// Object-map and fast-diff come together. The new object maps are made from the objects, which
+    /// takes its time; until that is done, they are marked as invalid.
     ///
     /// # Errors
     /// [`Error::InvalidOptions`] for features that are enabled already, that lack others, or that
@@ -28,7 +31,17 @@ impl Image {
     /// Dropping the future, or a failure, may leave an object map that does not exist, but is marked
     /// as invalid: clients cope with that. The owner of the lock goes on with it.
     pub async fn enable_features(&self, features: Features) -> Result<()> {
-        self.change_features_by_owner(features, true).await
+        let before = self.features();
+        self.change_features_by_owner(features, true).await?;
+        let enabled = self.features().without(before);
+        if invalid_flags(enabled).is_empty() {
+            return Ok(());
+        }
+        for snap in self.snapshots() {
+            let snap = SnapshotSelector::Id(snap.id);
+            self.rebuild_object_map(Some(&snap), |_| {}).await?;
+        }
+        self.rebuild_object_map(None, |_| {}).await
     }
 
     /// Disables features. If another client has the image's exclusive lock, it is asked to do it. Others
@@ -77,7 +90,8 @@ impl Image {
 
     async fn enable(&self, info: &ImageInfo, features: Features) -> Result<()> {
         let flags = invalid_flags(features);
-        if features.contains(Features::OBJECT_MAP) {
+        if !flags.is_empty() {
+            self.close_object_map().await;
             self.set_all_flags(info, flags, flags).await?;
         }
         self.change_features(info.features | features, features)
@@ -85,10 +99,15 @@ impl Image {
         if features.contains(Features::OBJECT_MAP) {
             self.make_object_maps(info).await?;
         }
+        if !flags.is_empty() {
+            let (features, flags) = (info.features | features, info.flags | flags);
+            self.reopen_object_map(info, features, flags).await?;
+        }
         Ok(())
     }
 
     async fn disable(&self, info: &ImageInfo, features: Features) -> Result<()> {
+        self.close_object_map().await;
         if features.contains(Features::OBJECT_MAP) {
             self.remove_object_maps(info).await?;
         }
@@ -98,7 +117,25 @@ impl Image {
         if !flags.is_empty() {
             self.set_all_flags(info, Flags::NONE, flags).await?;
         }
-        Ok(())
+        let flags = info.flags.without(flags);
+        self.reopen_object_map(info, info.features.without(features), flags)
+            .await
+    }
+
+    /// Opens the map of an image that has got these features and flags, if it has one that this client
+    /// keeps.
+    async fn reopen_object_map(
+        &self,
+        info: &ImageInfo,
+        features: Features,
+        flags: Flags,
+    ) -> Result<()> {
+        if !features.contains(Features::OBJECT_MAP) || !self.lock().is_held() {
+            return Ok(());
+        }
+        let mut info = info.clone();
+        (info.features, info.flags) = (features, flags);
+        self.open_object_map(&info).await
     }
 
     /// What is to be enabled or disabled when `wanted` is asked for.
@@ -202,10 +239,6 @@ fn to_enable(present: Features, wanted: Features) -> Result<Features, InvalidOpt
     if enabled.contains(Features::JOURNALING) {
         return Err(InvalidOptions::UnchangeableFeatures(Features::JOURNALING));
     }
-    if enabled == Features::FAST_DIFF {
-        // The object map that is there would have to be rebuilt with it.
-        return Err(InvalidOptions::UnchangeableFeatures(Features::FAST_DIFF));
-    }
     (present | enabled).check_dependencies()?;
     Ok(enabled)
 }
@@ -256,7 +289,7 @@ mod tests {
         assert_eq!(to_enable(Features::NONE, LOCK | MAP), Ok(LOCK | MAP | DIFF));
         assert_eq!(to_disable(LOCK | MAP | DIFF, MAP), Ok(MAP | DIFF));
         assert_eq!(to_disable(LOCK | MAP | DIFF, DIFF), Ok(DIFF));
-        assert!(to_enable(LOCK | MAP, DIFF).is_err());
+        assert_eq!(to_enable(LOCK | MAP, DIFF), Ok(DIFF));
     }
 
     #[test]

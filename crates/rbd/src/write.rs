@@ -1,6 +1,7 @@
 //! Writing images.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -9,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::in_flight::Submitted;
 use crate::layout::ObjectExtent;
+use crate::object_map::{Claim, ObjectMap};
 use crate::read::OBJECTS_IN_FLIGHT;
 use crate::{Features, Image, ImageInfo, Result};
 
@@ -17,16 +19,88 @@ use crate::{Features, Image, ImageInfo, Result};
 #[derive(Debug)]
 pub(crate) struct WriteGuard {
     pub(crate) info: Arc<ImageInfo>,
-    submitted: Arc<Submitted>,
+    /// The map that has to be kept right, if the image has one.
+    pub(crate) object_map: Option<Arc<ObjectMap>>,
+    write: Arc<Write>,
+}
+
+/// Held by all operations of a write.
+#[derive(Debug)]
+struct Write {
+    /// That on the object, if the write is to one object only.
+    claim: OnceLock<Claim>,
+    /// After the claim, so that there are no claims when all writes are over.
+    _submitted: Submitted,
+}
+
+/// What operations on one object need, and hold.
+#[derive(Debug)]
+pub(crate) struct ObjectGuard<'a> {
+    write: &'a WriteGuard,
+    token: Arc<dyn Any + Send + Sync>,
 }
 
 impl WriteGuard {
+    fn new(submitted: Submitted, info: Arc<ImageInfo>, object_map: Option<Arc<ObjectMap>>) -> Self {
+        Self {
+            info,
+            object_map,
+            write: Arc::new(Write {
+                claim: OnceLock::new(),
+                _submitted: submitted,
+            }),
+        }
+    }
+
+    /// Begins to write to one object of several. Nothing that waits for other objects may be waited for
+    /// with what this gives.
+    ///
+    /// # Errors
+    /// If the map of objects cannot be kept right.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves nothing behind.
+    pub(crate) async fn object(&self, object_no: u64) -> Result<ObjectGuard<'_>> {
+        let Some(map) = &self.object_map else {
+            return Ok(self.unmapped());
+        };
+        let claim = map.claim_write(object_no..object_no + 1).await?;
+        Ok(self.claimed(Arc::new((claim, Arc::clone(&self.write)))))
+    }
+
+    /// As [`object`](Self::object), for the only object of the write, which keeps it until it is over.
+    async fn only_object(&self, object_no: u64) -> Result<ObjectGuard<'_>> {
+        if let Some(map) = &self.object_map {
+            let claim = map.claim_write(object_no..object_no + 1).await?;
+            // There is no other.
+            let _ = self.write.claim.set(claim);
+        }
+        Ok(self.unmapped())
+    }
+
+    /// For operations on objects of which the map need not know, or that somebody else has claimed.
+    pub(crate) fn unmapped(&self) -> ObjectGuard<'_> {
+        self.claimed(Arc::clone(&self.write) as _)
+    }
+
+    /// For operations on objects under a claim that `token` holds.
+    fn claimed(&self, token: Arc<dyn Any + Send + Sync>) -> ObjectGuard<'_> {
+        ObjectGuard { write: self, token }
+    }
+
+    /// For operations that remove objects under this claim.
+    pub(crate) fn removing(&self, claim: &Arc<Claim>) -> ObjectGuard<'_> {
+        self.claimed(Arc::new((Arc::clone(claim), Arc::clone(&self.write))))
+    }
+}
+
+impl ObjectGuard<'_> {
     /// Makes an operation part of the write: it preserves the image's snapshots, and as long as it may
     /// still be carried out, though nobody waits for it, the write is not over.
     pub(crate) fn include(&self, operation: Operation) -> Operation {
         operation
-            .with_snap_context(Arc::clone(&self.info.snap_context))
-            .holding(Arc::clone(&self.submitted) as _)
+            .with_snap_context(Arc::clone(&self.write.info.snap_context))
+            .holding(Arc::clone(&self.token))
     }
 }
 
@@ -68,10 +142,14 @@ impl Image {
             return Ok(());
         };
         let Some(second) = extents.next() else {
-            return self.write_object(first, data, &guard).await;
+            let object = guard.only_object(first.object_no).await?;
+            return self.write_object(first, data, &object).await;
         };
         stream::iter([first, second].into_iter().chain(extents))
-            .map(|extent| self.write_object(extent, data, &guard))
+            .map(async |extent| {
+                let object = guard.object(extent.object_no).await?;
+                self.write_object(extent, data, &object).await
+            })
             .buffer_unordered(OBJECTS_IN_FLIGHT)
             .try_collect()
             .await
@@ -82,7 +160,7 @@ impl Image {
         &self,
         extent: ObjectExtent,
         data: &[Bytes],
-        guard: &WriteGuard,
+        guard: &ObjectGuard<'_>,
     ) -> Result<()> {
         let object = self.data_object(extent.object_no);
         for operation in write_operations(&extent, data, self.object_size()) {
@@ -117,20 +195,21 @@ impl Image {
                 continue;
             }
             self.check_data_writable(&info)?;
-            return Ok(WriteGuard {
-                info,
-                submitted: Arc::new(submitted),
-            });
+            let object_map = self.object_map();
+            if info.features.contains(Features::OBJECT_MAP) && object_map.is_none() {
+                // It got the feature after this client had taken the lock.
+                drop(submitted);
+                self.release_lock().await?;
+                continue;
+            }
+            return Ok(WriteGuard::new(submitted, info, object_map));
         }
     }
 
     /// What maintenance needs that changes objects: as [`begin_write`](Self::begin_write), for those who
     /// keep the lock by other means.
     pub(crate) fn begin_maintenance(&self) -> WriteGuard {
-        WriteGuard {
-            submitted: Arc::new(self.writes().submit()),
-            info: self.info(),
-        }
+        WriteGuard::new(self.writes().submit(), self.info(), self.object_map())
     }
 
     /// Waits until every write, discard and write of zeros that was submitted before is done.

@@ -135,8 +135,6 @@ pub(crate) const BEGINNING: SnapId = SnapId(0);
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use super::*;
 
     const SIZE: u64 = 100;
@@ -157,9 +155,13 @@ mod tests {
         }
     }
 
-    fn diff(set: &SnapSet, from: u64, to: SnapId, whole: bool) -> [Vec<Range<u64>>; 2] {
+    /// What was written and what was zeroed.
+    fn diff(set: &SnapSet, from: u64, to: SnapId, whole: bool) -> [String; 2] {
         let diff = object_diff(set, SnapId(from), to, SIZE, whole);
-        [diff.data.iter().collect(), diff.zeroed.iter().collect()]
+        [diff.data, diff.zeroed].map(|intervals| {
+            let ranges = intervals.iter().map(|range| format!("{range:?}"));
+            ranges.collect::<Vec<_>>().join(" ")
+        })
     }
 
     /// 60 bytes at snapshot 3; 10..20 written and cut to 40 at 5; grown to 50 and removed at 8;
@@ -179,32 +181,29 @@ mod tests {
     #[test]
     fn from_the_beginning_it_is_what_is_there() {
         let set = history();
-        assert_eq!(diff(&set, 0, SnapId(3), false), [vec![0..60], vec![]]);
-        assert_eq!(diff(&set, 0, SnapId(2), false), [vec![], vec![]]);
-        assert_eq!(diff(&set, 0, SnapId(5), false), [vec![0..40], vec![]]);
-        assert_eq!(diff(&set, 0, SnapId(8), false), [vec![], vec![]]);
-        assert_eq!(diff(&set, 0, SnapId::HEAD, true), [vec![0..SIZE], vec![]]);
+        assert_eq!(diff(&set, 0, SnapId(3), false), ["0..60", ""]);
+        assert_eq!(diff(&set, 0, SnapId(2), false), ["", ""]);
+        assert_eq!(diff(&set, 0, SnapId(5), false), ["0..40", ""]);
+        assert_eq!(diff(&set, 0, SnapId(8), false), ["", ""]);
+        assert_eq!(diff(&set, 0, SnapId::HEAD, true), ["0..100", ""]);
     }
 
     #[test]
     fn between_snapshots_it_is_what_was_written_and_cut_off() {
         let set = history();
-        assert_eq!(
-            diff(&set, 3, SnapId(5), false),
-            [vec![10..20], vec![40..60]]
-        );
-        assert_eq!(diff(&set, 5, SnapId(7), false), [vec![40..50], vec![]]);
-        assert_eq!(diff(&set, 3, SnapId(4), false), [vec![], vec![0..60]]);
-        assert_eq!(diff(&set, 3, SnapId(5), true), [vec![0..SIZE], vec![]]);
-        assert_eq!(diff(&set, 3, SnapId(3), false), [vec![], vec![]]);
+        assert_eq!(diff(&set, 3, SnapId(5), false), ["10..20", "40..60"]);
+        assert_eq!(diff(&set, 5, SnapId(7), false), ["40..50", ""]);
+        assert_eq!(diff(&set, 3, SnapId(4), false), ["", "0..60"]);
+        assert_eq!(diff(&set, 3, SnapId(5), true), ["0..100", ""]);
+        assert_eq!(diff(&set, 3, SnapId(3), false), ["", ""]);
     }
 
     #[test]
     fn what_no_longer_exists_is_zeroed() {
         let set = history();
-        assert_eq!(diff(&set, 7, SnapId(8), false), [vec![], vec![0..50]]);
-        assert_eq!(diff(&set, 7, SnapId(8), true), [vec![], vec![0..SIZE]]);
-        assert_eq!(diff(&set, 8, SnapId::HEAD, false), [vec![0..30], vec![]]);
+        assert_eq!(diff(&set, 7, SnapId(8), false), ["", "0..50"]);
+        assert_eq!(diff(&set, 7, SnapId(8), true), ["", "0..100"]);
+        assert_eq!(diff(&set, 8, SnapId::HEAD, false), ["0..30", ""]);
     }
 
     #[test]

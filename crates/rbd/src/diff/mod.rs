@@ -90,7 +90,10 @@ impl Image {
         }
         let size = info.version(to).map_or(0, |(size, _)| size);
         let mut merger = Merger::new(self.layout().stripe_count(), report);
+        // The map may have turned out to be wrong since the header was read.
+        let kept = self.object_map().is_none_or(|map| map.is_valid());
         if whole_object
+            && kept
             && let Some(states) = fast::object_states(self.pool(), info, from, to).await?
         {
             for extent in self.layout().extents(0, size) {

@@ -12,6 +12,7 @@ impl Maintenance {
         matches!(
             self,
             Self::Resize { .. }
+                | Self::RebuildObjectMap
                 | Self::Rename { .. }
                 | Self::UpdateFeatures { .. }
                 | Self::MetadataUpdate { .. }
@@ -38,6 +39,7 @@ impl Image {
             Maintenance::Resize { size, allow_shrink } => {
                 self.change_size(*size, *allow_shrink, progress).await?;
             }
+            Maintenance::RebuildObjectMap => self.rebuild_head_map(progress).await?,
             Maintenance::UpdateFeatures { features, enabled } => {
                 self.update_features(*features, *enabled).await?;
             }

@@ -82,6 +82,11 @@ impl BitVector {
         Some(ObjectState::from_bits(byte >> shift(object_no)))
     }
 
+    /// Whether an object may exist. Of what is none of these nothing is known.
+    pub(crate) fn may_exist(&self, object_no: u64) -> bool {
+        self.get(object_no) != Some(ObjectState::Nonexistent)
+    }
+
     /// Changes the state of an object, if it is one of these.
     pub(crate) fn set(&mut self, object_no: u64, state: ObjectState) {
         if object_no >= self.len {

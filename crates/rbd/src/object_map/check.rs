@@ -1,9 +1,12 @@
 //! Whether a map says what is there (ceph: src/librbd/operation/CheckObjectMapRequest.cc).
 
+use std::sync::Arc;
+
 use denc::SnapId;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::bit_vector::ObjectState;
+use super::bit_vector::{BitVector, ObjectState};
+use super::keeper::ObjectMap;
 use super::survey::Survey;
 use crate::error::InvalidOptions;
 use crate::progress::{Counter, OBJECTS_IN_FLIGHT};
@@ -39,13 +42,37 @@ impl ObjectMapCheck {
     }
 }
 
+/// What is compared with the objects.
+enum Said {
+    /// By the map of the head, while it is kept.
+    Now(Arc<ObjectMap>),
+    /// By the map of a snapshot, which does not change.
+    Then(BitVector),
+}
+
+impl Said {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Now(map) => map.len(),
+            Self::Then(map) => map.len(),
+        }
+    }
+
+    fn state(&self, object_no: u64) -> Option<ObjectState> {
+        match self {
+            Self::Now(map) => map.settled_state(object_no),
+            Self::Then(map) => map.get(object_no),
+        }
+    }
+}
+
 impl Image {
     /// Compares the map of the image, or of a snapshot of it, with the objects, and marks it as
     /// invalid if it cannot be relied on.
     ///
     /// # Errors
     /// [`Error::InvalidOptions`] if the image has no object map; [`Error::NoSuchSnapshot`];
-    /// [`Error::ReadOnly`]; what the cluster fails with.
+    /// [`Error::ReadOnly`]; as [`acquire_lock`](Self::acquire_lock); what the cluster fails with.
     ///
     /// # Cancellation
     /// Dropping the future leaves nothing behind.
@@ -55,7 +82,10 @@ impl Image {
         progress: impl FnMut(Progress) + Send,
     ) -> Result<ObjectMapCheck> {
         self.check_header_writable()?;
-        let info = self.current_info().await?;
+        self.acquire_lock().await?;
+        let _ownership = self.own_for_maintenance().await?;
+        self.refresh().await?;
+        let info = self.info();
         self.check_has_object_map(&info)?;
         let version = match snap {
             Some(selector) => info.snapshot(selector, self.full_name())?.id,
@@ -64,6 +94,7 @@ impl Image {
         let check = self.compare_object_map(&info, version, progress).await?;
         if !check.is_valid() {
             self.invalidate_object_map(&info, version).await?;
+            self.refresh().await?;
         }
         Ok(check)
     }
@@ -85,10 +116,15 @@ impl Image {
         progress: impl FnMut(Progress) + Send,
     ) -> Result<ObjectMapCheck> {
         let mut check = ObjectMapCheck::default();
+        let map = match version {
+            SnapId::HEAD => self.object_map().map(Said::Now),
+            _ => super::load(self.pool(), &info.id, version)
+                .await?
+                .map(Said::Then),
+        };
         let objects = info
             .version(version)
             .map_or(0, |(size, _)| info.layout.object_count(size));
-        let map = super::load(self.pool(), &info.id, version).await?;
         let Some(map) = map.filter(|map| map.len() >= objects) else {
             check.unreadable = true;
             return Ok(check);
@@ -96,10 +132,15 @@ impl Image {
         let mut counter = Counter::new(objects, progress);
         let survey = Survey::of(info, version);
         let mut states = stream::iter(0..objects)
-            .map(|object_no| self.survey_object(&survey, object_no))
+            .map(async |object_no| {
+                let before = map.state(object_no);
+                let (_, found) = self.survey_object(&survey, object_no).await?;
+                Ok::<_, Error>((before, found, map.state(object_no)))
+            })
             .buffer_unordered(OBJECTS_IN_FLIGHT);
-        while let Some((object_no, found)) = states.try_next().await? {
-            if let Some(said) = map.get(object_no) {
+        while let Some((before, found, behind)) = states.try_next().await? {
+            // Of what has changed meanwhile nothing can be said.
+            if let Some(said) = before.filter(|_| before == behind) {
                 check.compare(said, found);
             }
             counter.step();

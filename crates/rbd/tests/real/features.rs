@@ -9,80 +9,76 @@ use crate::support::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn unwritable_images_say_what_to_turn_off() {
     let pool = pool().await;
-    let cases = [
-        (
-            "layering,exclusive-lock,object-map,fast-diff,deep-flatten",
-            "orbd feature disable rbd/CASE object-map,fast-diff",
-        ),
-        (
-            "exclusive-lock,journaling",
-            "rbd feature disable rbd/CASE journaling",
-        ),
+    let features = "exclusive-lock,journaling";
+    let create = ["create", "--size", "8M", "--image-feature", features];
+    rbd(&[&create[..], &["rbd/unwritable"]].concat());
+    let before = objects("rbd");
+    let image = open(&pool, "unwritable").await;
+    assert_eq!(image.features().comma_separated(), features);
+    let results = [
+        image.check_writable(),
+        image.write(0, Bytes::from_static(b"x")).await,
+        image.discard(0, 8 << 20).await,
+        image.write_zeroes(0, 8 << 20, rbd::Zeroes::Allocate).await,
+        image.resize(0, true, |_| {}).await,
     ];
-    for (index, (features, remedy)) in cases.into_iter().enumerate() {
-        let name = format!("unwritable-{index}");
-        rbd(&[
-            "create",
-            "--size",
-            "8M",
-            "--image-feature",
-            features,
-            &format!("rbd/{name}"),
-        ]);
-        let before = objects("rbd");
-        let image = open(&pool, &name).await;
-        assert_eq!(image.features().comma_separated(), features);
-        let results = [
-            image.check_writable(),
-            image.write(0, Bytes::from_static(b"x")).await,
-            image.discard(0, 8 << 20).await,
-            image.write_zeroes(0, 8 << 20, rbd::Zeroes::Allocate).await,
-            image.resize(0, true, |_| {}).await,
-        ];
-        let expected = remedy.replace("CASE", &name);
-        for result in results {
-            let error = result.unwrap_err();
-            let Error::NotWritable {
-                remedy,
-                features: named,
-                ..
-            } = &error
-            else {
-                panic!("{error:?}");
-            };
-            assert_eq!(*remedy, expected);
-            assert!(
-                error.to_string().contains(&named.to_string())
-                    && error.to_string().contains(remedy.as_str())
-            );
-            assert_eq!(error.errno(), Errno::EROFS);
-        }
-        assert!(!objects("rbd").iter().any(|object| {
-            object.starts_with(image.block_name_prefix()) && !before.contains(object)
-        }));
-        assert_eq!(
-            image.read(0, 8 << 20).await.unwrap().segments[..],
-            [rbd::Segment::Zero(8 << 20)]
+    let expected = "rbd feature disable rbd/unwritable journaling";
+    for result in results {
+        let error = result.unwrap_err();
+        let Error::NotWritable {
+            remedy,
+            features: named,
+            ..
+        } = &error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!(remedy, expected);
+        assert!(
+            error.to_string().contains(&named.to_string())
+                && error.to_string().contains(remedy.as_str())
         );
-        assert_eq!(image.size_bytes(), 8 << 20);
-        // What it says is true.
-        let disabled: Features = expected.rsplit(' ').next().unwrap().parse().unwrap();
-        if remedy.starts_with("orbd") {
-            image.disable_features(disabled).await.unwrap();
-        } else {
-            rbd(&expected.split(' ').skip(1).collect::<Vec<_>>());
-            image.refresh().await.unwrap();
-        }
-        image.check_writable().unwrap();
-        image.write(0, Bytes::from_static(b"x")).await.unwrap();
-        let told = rbd_json(&["info", &format!("rbd/{name}")]);
-        let names: Vec<_> = image.features().names().collect();
-        assert_eq!(told["features"], serde_json::json!(names));
-        assert!(told["flags"].as_array().unwrap().is_empty());
-        let map = format!("rbd_object_map.{}", image.id());
-        assert!(!objects("rbd").iter().any(|object| object.starts_with(&map)));
-        assert_eq!(export(&format!("rbd/{name}"))[0], b'x');
+        assert_eq!(error.errno(), Errno::EROFS);
     }
+    assert!(!objects("rbd").iter().any(|object| {
+        object.starts_with(image.block_name_prefix()) && !before.contains(object)
+    }));
+    assert_eq!(
+        image.read(0, 8 << 20).await.unwrap().segments[..],
+        [rbd::Segment::Zero(8 << 20)]
+    );
+    assert_eq!(image.size_bytes(), 8 << 20);
+    // What it says is true.
+    rbd(&expected.split(' ').skip(1).collect::<Vec<_>>());
+    image.refresh().await.unwrap();
+    image.check_writable().unwrap();
+    image.write(0, Bytes::from_static(b"x")).await.unwrap();
+    image.close().await.unwrap();
+    assert_eq!(export("rbd/unwritable")[0], b'x');
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_with_the_default_features_are_written() {
+    let pool = pool().await;
+    rbd(&["create", "--size", "12M", "rbd/default"]);
+    let image = open(&pool, "default").await;
+    assert_eq!(image.features(), Features::DEFAULT);
+    let data = Random::new(32).bytes(5 << 20);
+    image.write(2 << 20, data.clone()).await.unwrap();
+    image.close().await.unwrap();
+    let map = format!("rbd_object_map.{}", image.id());
+    assert!(objects("rbd").contains(&map));
+    image.disable_features(Features::OBJECT_MAP).await.unwrap();
+    assert!(!objects("rbd").contains(&map));
+    image.write(1, Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(image.flags(), Flags::NONE);
+    image.close().await.unwrap();
+    let told = rbd_json(&["info", "rbd/default"]);
+    let names: Vec<_> = image.features().names().collect();
+    assert_eq!(told["features"], serde_json::json!(names));
+    let held = export("rbd/default");
+    assert_eq!(held[1], b'x');
+    assert_same("upstream", &held[2 << 20..7 << 20], &data);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +102,7 @@ async fn what_needs_nothing_of_the_writer_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_object_map_is_marked_until_it_is_rebuilt() {
+async fn a_new_object_map_is_made_from_the_objects() {
     let pool = pool().await;
     rbd::create(&pool, "mapped", &plain_options(40 << 20))
         .await
@@ -132,32 +128,23 @@ async fn a_new_object_map_is_marked_until_it_is_rebuilt() {
         .await
         .unwrap();
     image.enable_features(Features::OBJECT_MAP).await.unwrap();
-    assert!(matches!(
-        image.check_writable(),
-        Err(Error::NotWritable { .. })
-    ));
     let all =
         Features::LAYERING | Features::EXCLUSIVE_LOCK | Features::OBJECT_MAP | Features::FAST_DIFF;
     assert_eq!(image.features(), all);
-    assert_eq!(image.flags(), Flags::ALL);
-    assert_eq!(image.snapshots()[0].flags, Flags::ALL);
-    let told = rbd_json(&["info", "rbd/mapped"]);
-    assert_eq!(
-        told["flags"],
-        serde_json::json!(["object map invalid", "fast diff invalid"])
-    );
-
-    rbd(&["object-map", "rebuild", "--no-progress", "rbd/mapped"]);
-    rbd(&[
-        "object-map",
-        "rebuild",
-        "--no-progress",
-        "rbd/mapped@before",
-    ]);
-    image.refresh().await.unwrap();
     assert_eq!(image.flags(), Flags::NONE);
-    rbd(&["object-map", "check", "--no-progress", "rbd/mapped"]);
-    rbd(&["object-map", "check", "--no-progress", "rbd/mapped@before"]);
+    assert_eq!(image.snapshots()[0].flags, Flags::NONE);
+    image.write(20 << 20, data.slice(..5000)).await.unwrap();
+    image.close().await.unwrap();
+    for (spec, snap) in [
+        ("rbd/mapped", None),
+        ("rbd/mapped@before", Some(image.snapshots()[0].id.0)),
+    ] {
+        assert_eq!(crate::object_map::flags(spec), serde_json::json!([]));
+        let ours = crate::object_map::stored_map(&image, snap);
+        rbd(&["object-map", "check", "--no-progress", spec]);
+        rbd(&["object-map", "rebuild", "--no-progress", spec]);
+        assert_eq!(crate::object_map::stored_map(&image, snap), ours);
+    }
 
     let error = image
         .disable_features(Features::EXCLUSIVE_LOCK)

@@ -15,6 +15,7 @@ mod locking_upstream;
 mod maintenance;
 mod maintenance_upstream;
 mod object_map;
+mod object_map_kept;
 mod oracle;
 mod snapshots;
 mod stopped;

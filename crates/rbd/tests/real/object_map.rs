@@ -209,7 +209,7 @@ async fn changes_are_those_that_upstream_tells() {
         for to in 0..=snaps.len() {
             let at = snaps.get(to).copied();
             let image = open_at(&pool, name, at).await;
-            let spec = at.map_or(format!("rbd/{name}"), |at| format!("rbd/{name}@{at}"));
+            let spec = at.map_or_else(|| format!("rbd/{name}"), |at| format!("rbd/{name}@{at}"));
             for from in std::iter::once(None).chain(snaps.iter().take(to).copied().map(Some)) {
                 for whole_object in [false, true] {
                     let mut told = told_diff(&spec, from, whole_object);
@@ -270,7 +270,7 @@ async fn usage_is_what_upstream_tells() {
 }
 
 /// The map as it is stored.
-fn stored_map(image: &Image, snap: Option<u64>) -> Vec<u8> {
+pub(crate) fn stored_map(image: &Image, snap: Option<u64>) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("map");
     let object = map_object(image, snap);
@@ -279,21 +279,22 @@ fn stored_map(image: &Image, snap: Option<u64>) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-fn put_map(image: &Image, snap: Option<u64>, bytes: &[u8]) {
+pub(crate) fn put_map(image: &Image, snap: Option<u64>, bytes: &[u8]) {
     let (_dir, path) = file(bytes);
     let object = map_object(image, snap);
     let args = ["-p", "rbd", "put", &object, path.to_str().unwrap()];
     blocking(|| cluster().rados(&args)).unwrap();
 }
 
-fn map_object(image: &Image, snap: Option<u64>) -> String {
+pub(crate) fn map_object(image: &Image, snap: Option<u64>) -> String {
     let id = image.id();
-    snap.map_or(format!("rbd_object_map.{id}"), |snap| {
-        format!("rbd_object_map.{id}.{snap:016x}")
-    })
+    snap.map_or_else(
+        || format!("rbd_object_map.{id}"),
+        |snap| format!("rbd_object_map.{id}.{snap:016x}"),
+    )
 }
 
-fn flags(spec: &str) -> Value {
+pub(crate) fn flags(spec: &str) -> Value {
     rbd_json(&["info", spec])["flags"].clone()
 }
 
