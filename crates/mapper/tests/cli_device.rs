@@ -67,7 +67,7 @@ fn images_that_must_not_be_written_are_served_for_reading_only() {
             "--size",
             "4",
             "--image-feature",
-            "layering,exclusive-lock,object-map",
+            "layering,exclusive-lock,journaling",
             "mapped",
         ])
         .unwrap();
@@ -75,7 +75,7 @@ fn images_that_must_not_be_written_are_served_for_reading_only() {
     let (status, said) = place.fails(&["serve", "mapped", "--socket", &socket]);
     assert_eq!(status, 30, "{said}");
     assert!(
-        said.contains("feature disable rbd/mapped object-map"),
+        said.contains("feature disable rbd/mapped journaling"),
         "{said}"
     );
     assert!(said.contains("--read-only"), "{said}");

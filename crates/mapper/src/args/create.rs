@@ -50,9 +50,8 @@ pub(crate) struct CreationOptions {
     #[arg(long, value_name = "size", value_parser = bytes, allow_hyphen_values = true)]
     pub(crate) object_size: Option<u64>,
 
-    /// Features of the image, repeated or separated by commas. Where neither this nor
-    /// rbd_default_features says anything, images have `layering` alone: this version does not write
-    /// images with exclusive-lock or what depends on it.
+    /// Features of the image, repeated or separated by commas. The default is that of
+    /// rbd_default_features: layering, exclusive-lock, object-map, fast-diff and deep-flatten.
     #[arg(long, value_name = "features")]
     pub(crate) image_feature: Vec<String>,
 

@@ -203,8 +203,8 @@ fn nearest_order(size: u64) -> u8 {
     u8::try_from(floor + u32::from(rounds_up)).unwrap_or(u8::MAX)
 }
 
-/// Features that are on where nobody said anything: those that this version can write with.
-const DEFAULT_FEATURES: Features = Features::LAYERING;
+/// Features that are on where nobody said anything, as upstream has it.
+const DEFAULT_FEATURES: Features = Features::DEFAULT;
 /// Features for one client at a time (ceph: src/include/rbd/features.h, `RBD_FEATURES_SINGLE_CLIENT`).
 const SINGLE_CLIENT: Features = Features::MUTABLE;
 /// A number out of its domain.
