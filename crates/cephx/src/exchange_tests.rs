@@ -283,7 +283,7 @@ fn a_reconnect_reclaims_the_identity() {
 }
 
 #[test]
-fn an_identity_without_a_good_ticket_is_given_up() {
+fn an_identity_without_a_good_ticket_is_replaced() {
     let mut world = World::aes();
     world.log_in();
     world.now += 73 * HOUR;
@@ -291,12 +291,31 @@ fn an_identity_without_a_good_ticket_is_given_up() {
         world.ask_monitor(GlobalId(9)).unwrap_err(),
         Error::ClientUnproven { what: "the ticket" }
     );
-    world.session.forget_identity();
+    world.session.doubt_identity(true);
     let (_, grant, ..) = world.ask_monitor(GlobalId(9)).unwrap();
     assert_eq!(grant.global_id(), GlobalId(9));
     world.session.adopt(grant);
     let (_, accepted) = world.ask_service(EntityType::OSD).unwrap();
     assert_eq!(accepted.global_id, GlobalId(9));
+    assert_eq!(world.session.claimed_identity(), GlobalId(9));
+}
+
+#[test]
+fn an_identity_in_doubt_is_kept_until_there_is_another() {
+    let mut world = World::aes();
+    let good = world.session.key.clone();
+    world.log_in();
+    world.session.set_key(world.other_key(KeyType::AES));
+    world.session.doubt_identity(true);
+    assert_eq!(world.session.claimed_identity(), GlobalId(0));
+    assert!(world.ask_monitor(GlobalId(9)).is_err());
+    // It was the key: services take the tickets as before.
+    let (_, accepted) = world.ask_service(EntityType::OSD).unwrap();
+    assert_eq!(accepted.global_id, ID);
+    world.session.set_key(good);
+    world.session.doubt_identity(false);
+    let (_, grant, ..) = world.ask_monitor(GlobalId(9)).unwrap();
+    assert_eq!(grant.global_id(), ID);
 }
 
 #[test]
@@ -400,6 +419,10 @@ fn services_that_are_not_granted_are_not_asked_for_again() {
     world.log_in();
     assert!(world.session.due(world.now).is_empty());
     assert!(!world.session.has_ticket(EntityType::OSD, world.now));
+    // Unless somebody insists.
+    world.session.ask_for_declined();
+    let both = Services::CLIENT.without(Services::default().with(EntityType::AUTH));
+    assert_eq!(world.session.due(world.now), both);
 }
 
 #[test]

@@ -25,9 +25,11 @@ use crate::{CryptoKey, Error, KeyType, Random, Result, Services};
 #[derive(Debug)]
 pub struct ClientSession {
     name: AuthEntityName,
-    key: CryptoKey,
+    pub(crate) key: CryptoKey,
     wanted: Services,
     global_id: Option<GlobalId>,
+    /// Whether the next handshake is to ask for a new identity instead.
+    identity_is_doubted: bool,
     auth: Option<Ticket>,
     /// Whether a service refused its ticket, so that the AUTH ticket may be worthless as well.
     auth_is_doubted: bool,
@@ -57,6 +59,7 @@ impl ClientSession {
             key,
             wanted: Services::CLIENT,
             global_id: None,
+            identity_is_doubted: false,
             auth: None,
             auth_is_doubted: false,
             services: Vec::new(),
@@ -89,14 +92,23 @@ impl ClientSession {
         self.global_id
     }
 
+    /// The identity that the next handshake with a monitor claims: 0 for a new one.
+    pub fn claimed_identity(&self) -> GlobalId {
+        if self.identity_is_doubted {
+            return GlobalId(0);
+        }
+        self.global_id.unwrap_or_default()
+    }
+
     /// Starts to authenticate with a monitor: on a new connection, as who we were before if we were
-    /// anyone.
+    /// anyone and that is not [doubted](Self::doubt_identity).
     pub fn monitor_handshake(&self) -> MonitorHandshake {
+        let claimed = self.claimed_identity();
         MonitorHandshake::new(
             self.name.clone(),
             self.key.clone(),
-            self.global_id.unwrap_or_default(),
-            self.auth.clone(),
+            claimed,
+            self.auth.clone().filter(|_| claimed != GlobalId(0)),
             self.wanted,
         )
     }
@@ -110,6 +122,7 @@ impl ClientSession {
             self.services.clear();
             self.global_id = Some(grant.global_id);
         }
+        self.identity_is_doubted = false;
         self.server_challenge = grant.server_challenge;
         self.receive(grant.asked, grant.tickets);
     }
@@ -148,8 +161,8 @@ impl ClientSession {
         ticket.is_some_and(|ticket| ticket.expires > now)
     }
 
-    /// Tickets that are missing or due for renewal. Services for which the monitors gave none when
-    /// they were last asked are left out, so that asking comes to an end.
+    /// Tickets that are missing or due for renewal. Services for which there is none, and for which
+    /// the monitors gave none when they were last asked, are left out, so that asking comes to an end.
     pub fn due(&self, now: SystemTime) -> Services {
         let due = |service: &EntityType| match *service {
             EntityType::AUTH => {
@@ -159,15 +172,12 @@ impl ClientSession {
                         .as_ref()
                         .is_none_or(|ticket| now >= ticket.renew_after)
             }
-            service => self
-                .held(service)
-                .is_none_or(|held| now >= held.ticket.renew_after),
+            service => match self.held(service) {
+                Some(held) => now >= held.ticket.renew_after,
+                None => !self.declined.contains(service),
+            },
         };
-        self.wanted
-            .without(self.declined)
-            .iter()
-            .filter(due)
-            .collect()
+        self.wanted.iter().filter(due).collect()
     }
 
     /// The earliest time at which a ticket held now becomes due; `None` if there are no tickets.
@@ -235,14 +245,16 @@ impl ClientSession {
         }
     }
 
-    /// Gives the identity up, after a monitor refused to let us have it back: the next handshake
-    /// asks for a new one.
-    pub fn forget_identity(&mut self) {
-        self.global_id = None;
-        self.auth = None;
-        self.auth_is_doubted = false;
-        self.services.clear();
-        self.declined = Services::default();
+    /// Says whether the next handshake is to ask for a new identity, after a monitor refused a claim
+    /// to the one we have. That one and its tickets stay until another is [adopted](Self::adopt): it
+    /// may be the key that is refused, and services take the tickets for as long as they are good.
+    pub const fn doubt_identity(&mut self, is_doubted: bool) {
+        self.identity_is_doubted = is_doubted;
+    }
+
+    /// Asks again for tickets for services that the monitors gave none for.
+    pub const fn ask_for_declined(&mut self) {
+        self.declined = Services(0);
     }
 
     fn held(&self, service: EntityType) -> Option<&ServiceTicket> {
