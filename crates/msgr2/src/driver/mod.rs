@@ -7,6 +7,7 @@ mod link;
 mod shared;
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,14 +65,29 @@ pub async fn connect<H: Handler>(
     let Some(socket) = addr.socket else {
         return Err(Error::NotDialable(addr));
     };
+    connect_via(socket, options, timeout, auth, handler).await
+}
+
+/// As [`connect`], to a server that is reached at `socket`, which is not its address: somebody there
+/// passes on what is said.
+///
+/// # Errors
+/// As [`connect`].
+///
+/// # Cancel safety
+/// As [`connect`].
+pub async fn connect_via<H: Handler>(
+    socket: SocketAddr,
+    options: ClientOptions,
+    timeout: Duration,
+    auth: impl ClientAuth + 'static,
+    handler: Arc<H>,
+) -> Result<Link, Error> {
+    let addr = options.peer_addr;
     within(timeout, addr, async {
         let stream = TcpStream::connect(socket)
             .await
-            .map_err(|source| Error::Io {
-                action: "cannot connect to",
-                addr,
-                source,
-            })?;
+            .map_err(|source| io_error("cannot connect to", addr, source))?;
         let connection = Connection::client(options, Box::new(auth));
         open(stream, addr, connection, handler).await
     })
