@@ -1,7 +1,7 @@
 //! Authentication of connections: what the messenger asks, cephx answers.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use cephx::{
@@ -12,6 +12,7 @@ use msgr2::auth::{AuthSecrets, ClientAuth};
 use msgr2::frame::auth::{AuthRequest, BadMethod};
 use msgr2::{AuthError, AuthMethod, ConnectionMode};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 /// Connection modes, most wanted first.
 pub(crate) type ConnectionModes = SmallVec<[ConnectionMode; 2]>;
@@ -21,7 +22,41 @@ pub(crate) type ConnectionModes = SmallVec<[ConnectionMode; 2]>;
 pub(crate) struct Credentials {
     name: AuthEntityName,
     method: Method,
+    clock: Clock,
 }
+
+/// What tickets are timed by: what the system's clock would show if nobody had set it since. Tickets are
+/// good for a time, not until one, so that a clock that is set must not make them seem older or newer.
+///
+/// While the machine sleeps it stands still. Tickets that seem better than they are are refused, and
+/// replaced.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    origin: SystemTime,
+    at_origin: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            origin: SystemTime::now(),
+            at_origin: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.origin + self.at_origin.elapsed()
+    }
+
+    /// When it will show `time`; the distant future if that is too far to say.
+    fn instant_of(&self, time: SystemTime) -> Instant {
+        let after = time.duration_since(self.origin).unwrap_or_default();
+        self.at_origin + after.min(FAR)
+    }
+}
+
+/// Farther than anything that is waited for.
+const FAR: Duration = Duration::from_secs(10 * 365 * 86400);
 
 #[derive(Debug)]
 enum Method {
@@ -36,14 +71,16 @@ impl Credentials {
         Self {
             name: session.name().clone(),
             method: Method::Cephx(Box::new(Mutex::new(session))),
+            clock: Clock::start(),
         }
     }
 
     /// A client of a cluster that asks for no proof.
-    pub(crate) const fn none(name: AuthEntityName) -> Self {
+    pub(crate) fn none(name: AuthEntityName) -> Self {
         Self {
             name,
             method: Method::None(Mutex::new(GlobalId(0))),
+            clock: Clock::start(),
         }
     }
 
@@ -57,6 +94,14 @@ impl Credentials {
         match &self.method {
             Method::None(id) => *lock(id),
             Method::Cephx(session) => lock(session).global_id().unwrap_or_default(),
+        }
+    }
+
+    /// The identity that connections to monitors claim from now on, 0 for a new one.
+    pub(crate) fn claimed_identity(&self) -> GlobalId {
+        match &self.method {
+            Method::None(id) => *lock(id),
+            Method::Cephx(session) => lock(session).claimed_identity(),
         }
     }
 
@@ -85,6 +130,7 @@ impl Credentials {
             name,
             modes,
             exchange,
+            clock: self.clock,
             granted: Arc::default(),
         }
     }
@@ -102,7 +148,7 @@ impl Credentials {
             Method::None(_) => ServiceExchange::None(self.global_id()),
             Method::Cephx(session) => {
                 let handshake =
-                    lock(session).service_handshake(service, SystemTime::now(), &mut random)?;
+                    lock(session).service_handshake(service, self.clock.now(), &mut random)?;
                 ServiceExchange::Cephx(handshake)
             }
         };
@@ -129,10 +175,40 @@ impl Credentials {
         }
     }
 
-    /// Gives up the identity, which the monitors would not give back.
-    pub(crate) fn forget_identity(&self) {
+    /// Whether connections to monitors are to ask for a new identity, since the monitors would not
+    /// give ours back. It is kept until there is another.
+    pub(crate) fn doubt_identity(&self, is_doubted: bool) {
         if let Method::Cephx(session) = &self.method {
-            lock(session).forget_identity();
+            lock(session).doubt_identity(is_doubted);
+        }
+    }
+
+    /// Whether connections to OSDs can be made, as far as tickets go.
+    pub(crate) fn serve_osds(&self) -> bool {
+        match &self.method {
+            Method::None(_) => true,
+            Method::Cephx(session) => lock(session).has_ticket(EntityType::OSD, self.clock.now()),
+        }
+    }
+
+    /// A ticket is missing of which the monitors may have said that they give none: asks again.
+    pub(crate) fn insist(&self) {
+        if let Method::Cephx(session) = &self.method {
+            lock(session).ask_for_declined();
+        }
+    }
+
+    /// When there are tickets to be asked for, which may be `now`; nothing if none are needed.
+    pub(crate) fn renewal_due(&self, now: Instant) -> Option<Instant> {
+        match &self.method {
+            Method::None(_) => None,
+            Method::Cephx(session) => {
+                let session = lock(session);
+                if !session.due(self.clock.now()).is_empty() {
+                    return Some(now);
+                }
+                session.next_due().map(|due| self.clock.instant_of(due))
+            }
         }
     }
 
@@ -140,7 +216,7 @@ impl Credentials {
     pub(crate) fn renewal(&self) -> Option<cephx::Renewal> {
         match &self.method {
             Method::None(_) => None,
-            Method::Cephx(session) => lock(session).renewal(SystemTime::now(), &mut random),
+            Method::Cephx(session) => lock(session).renewal(self.clock.now(), &mut random),
         }
     }
 
@@ -153,7 +229,7 @@ impl Credentials {
         match &self.method {
             Method::None(_) => Ok(()),
             Method::Cephx(session) => lock(session)
-                .handle_renewal(renewal, payload, SystemTime::now())
+                .handle_renewal(renewal, payload, self.clock.now())
                 .map(drop),
         }
     }
@@ -172,6 +248,7 @@ pub(crate) struct MonitorAuth {
     name: AuthEntityName,
     modes: ConnectionModes,
     exchange: MonitorExchange,
+    clock: Clock,
     granted: GrantSlot,
 }
 
@@ -237,7 +314,7 @@ impl ClientAuth for MonitorAuth {
         let (granted, secrets) = match &mut self.exchange {
             MonitorExchange::None(_) => (Granted::None(global_id), AuthSecrets::default()),
             MonitorExchange::Cephx { handshake, .. } => {
-                let (keys, grant) = handshake.handle_done(global_id, payload, SystemTime::now())?;
+                let (keys, grant) = handshake.handle_done(global_id, payload, self.clock.now())?;
                 (Granted::Cephx(Box::new(grant)), secrets(&keys))
             }
         };

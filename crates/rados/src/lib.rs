@@ -44,6 +44,8 @@ mod op;
 pub mod osdmap;
 mod pool;
 mod read_policy;
+#[cfg(test)]
+mod relay;
 mod snap_set;
 #[cfg(test)]
 mod vectors;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use cephx::ClientSession;
 use denc::{AddrType, EntityAddr, EntityType, GlobalId, Uuid};
+use msgr2::auth::ClientAuth;
 use msgr2::driver::{Handler, Link};
 use msgr2::{Banner, ClientOptions, CompressionOptions, ProtocolFeatures, SessionRequest};
 
@@ -33,6 +34,9 @@ pub(crate) struct Messenger {
     pub(crate) kind_for_osds: EntityType,
     /// What of the protocol is offered: everything, except in tests.
     pub(crate) protocol: ProtocolFeatures,
+    /// Where to connect to in place of some addresses: everything is passed on from there.
+    #[cfg(test)]
+    pub(crate) detours: std::collections::HashMap<SocketAddr, SocketAddr>,
 }
 
 /// Preferences for connections.
@@ -81,6 +85,8 @@ impl Messenger {
             settings: ArcSwap::from_pointee(settings),
             kind_for_osds: EntityType::CLIENT,
             protocol: ProtocolFeatures::ALL,
+            #[cfg(test)]
+            detours: Default::default(),
             // Blocklist entries of nonce 0 mean every client of the host.
             nonce: u32::from_le_bytes(nonce).max(1),
             ip: OnceLock::new(),
@@ -140,7 +146,7 @@ impl Messenger {
             .for_monitor(self.settings.load().monitor_modes.clone());
         let slot = auth.grant_slot();
         let options = self.options(addr, EntityType::MON);
-        let link = msgr2::driver::connect(options, timeout, auth, handler).await?;
+        let link = self.connect(options, timeout, auth, handler).await?;
         self.learn_ip(&link);
         let granted = slot.lock().ok().and_then(|mut slot| slot.take());
         Ok((link, granted))
@@ -166,7 +172,7 @@ impl Messenger {
             ..self.options(addr, EntityType::OSD)
         };
         let timeout = self.settings.load().connect_timeout;
-        let connected = msgr2::driver::connect(options, timeout, auth, handler).await;
+        let connected = self.connect(options, timeout, auth, handler).await;
         if let (Err(error), Some(ticket)) = (&connected, ticket)
             && auth::is_of_the_proof(error)
         {
@@ -175,6 +181,22 @@ impl Messenger {
         let link = connected.map_err(ConnectError::Messenger)?;
         self.learn_ip(&link);
         Ok(link)
+    }
+
+    async fn connect(
+        &self,
+        options: ClientOptions,
+        timeout: Duration,
+        auth: impl ClientAuth + 'static,
+        handler: Arc<impl Handler>,
+    ) -> Result<Link, msgr2::Error> {
+        #[cfg(test)]
+        if let Some(socket) = options.peer_addr.socket
+            && let Some(via) = self.detours.get(&socket)
+        {
+            return msgr2::driver::connect_via(*via, options, timeout, auth, handler).await;
+        }
+        msgr2::driver::connect(options, timeout, auth, handler).await
     }
 
     fn options(&self, addr: EntityAddr, peer_type: EntityType) -> ClientOptions {

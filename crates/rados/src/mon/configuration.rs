@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::MonClient;
 use super::subscriptions::CONFIG;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ConnectBackoff};
 use crate::messenger::MessengerSettings;
 use crate::msg::mon::ConfigMessage;
 
@@ -30,6 +30,8 @@ pub(crate) struct Timing {
     pub(crate) hunt_max_multiple: f64,
     /// How many monitors are tried at the same time; at least one.
     pub(crate) hunt_parallel: usize,
+    /// How soon one that turns clients away is tried again.
+    pub(crate) connect_backoff: ConnectBackoff,
     /// How often a sign of life is asked for (ceph: `mon_client_ping_interval`). Not zero. A change
     /// counts from the next session on.
     pub(crate) ping_interval: Duration,
@@ -48,6 +50,7 @@ impl Timing {
             hunt_parallel: usize::try_from(timeouts.hunt_parallel)
                 .unwrap_or(usize::MAX)
                 .max(1),
+            connect_backoff: config.objecter_options()?.connect_backoff,
             ping_interval: timeouts.mon_ping_interval.max(SHORTEST_PING_INTERVAL),
             ping_timeout: Some(timeouts.mon_ping_timeout).filter(|limit| !limit.is_zero()),
         })

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use denc::EntityAddr;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::candidates::{self, Monitor};
+use super::key_search::Proof;
+use super::patience::Patience;
 use super::session::{MonitorHandler, Opened};
 use super::{MonClient, Status};
 use crate::auth::{self, random};
@@ -18,8 +21,7 @@ impl MonClient {
     ///
     /// # Cancellation
     /// Ends the attempts.
-    pub(super) async fn hunt(self: &Arc<Self>) -> Opened {
-        let mut multiple = 1.0;
+    pub(super) async fn hunt(self: &Arc<Self>, patience: &mut Patience) -> Opened {
         let mut monitors = Vec::new();
         loop {
             if monitors.is_empty() {
@@ -34,20 +36,22 @@ impl MonClient {
             let at_once = equals.count().min(timing.hunt_parallel);
             let rest = monitors.split_off(at_once);
             let round = std::mem::replace(&mut monitors, rest);
-            // The configuration may hold numbers that make no duration.
-            let seconds = timing.hunt_interval.as_secs_f64() * multiple;
-            let patience = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-            let started = tokio::time::Instant::now();
-            let key = self.keys.number();
-            match self.try_at_once(round, patience).await {
-                Ok(opened) => return opened,
-                Err(failures) => self.report(failures, key),
+            let limit = patience.limit(&timing);
+            let started = Instant::now();
+            // Where there are others they are tried before any is tried again.
+            let tries_again = monitors.is_empty();
+            if let Some(opened) = self.try_at_once(round, limit, tries_again).await {
+                patience.shrink(&timing);
+                return opened;
             }
-            multiple = (multiple * timing.hunt_backoff)
-                .min(timing.hunt_max_multiple)
-                .max(1.0);
-            // Attempts that fail at once must not turn into a storm of connections.
-            tokio::time::sleep_until(started + patience.min(MAX_PAUSE)).await;
+            patience.grow(&timing);
+            if tries_again {
+                // Attempts that fail at once must not turn into a storm of connections.
+                tokio::select! {
+                    () = sleep_until(started + limit.min(MAX_PAUSE)) => {}
+                    () = self.keys.untried() => {}
+                }
+            }
         }
     }
 
@@ -72,29 +76,61 @@ impl MonClient {
     async fn try_at_once(
         self: &Arc<Self>,
         monitors: Vec<Monitor>,
-        patience: Duration,
-    ) -> Result<Opened, Vec<Failure>> {
+        limit: Duration,
+        tries_again: bool,
+    ) -> Option<Opened> {
         let mut attempts = JoinSet::new();
         for monitor in monitors {
             let client = Arc::clone(self);
-            attempts.spawn(async move { client.try_monitor(monitor, patience).await });
+            attempts.spawn(async move { client.knock(&monitor, limit, tries_again).await });
         }
-        let mut failures = Vec::new();
         while let Some(attempt) = attempts.join_next().await {
             match attempt {
-                Ok(Ok(opened)) => return Ok(opened),
-                Ok(Err(failed)) => failures.extend(failed),
+                Ok(Some(opened)) => return Some(opened),
+                Ok(None) => {}
                 Err(error) => tracing::error!(%error, "an attempt to reach a monitor ended early"),
             }
         }
-        Err(failures)
+        None
+    }
+
+    /// Tries a monitor, and if wanted again and again for as long as `limit`: one that is about to
+    /// start, or to join a quorum, turns clients away and takes them a moment later (ceph:
+    /// src/msg/async/ProtocolV2.cc, `ProtocolV2::_fault`).
+    async fn knock(
+        self: Arc<Self>,
+        monitor: &Monitor,
+        limit: Duration,
+        tries_again: bool,
+    ) -> Option<Opened> {
+        let started = Instant::now();
+        let backoff = self.timing().connect_backoff;
+        let mut pause = backoff.initial.max(SHORTEST_BACKOFF);
+        loop {
+            let proof = self.proof();
+            let failures = match self.try_monitor(monitor.clone(), limit).await {
+                Ok(opened) => return Some(opened),
+                Err(failures) => failures,
+            };
+            let is_refused = failures.iter().any(|failure| failure.refused.is_some());
+            self.report(failures, proof);
+            // A refusal is no matter of time.
+            if is_refused || !tries_again || started.elapsed() + pause >= limit {
+                return None;
+            }
+            sleep(pause).await;
+            pause = pause
+                .saturating_mul(2)
+                .min(backoff.max)
+                .max(SHORTEST_BACKOFF);
+        }
     }
 
     /// Tries the places of one monitor one after the other.
     async fn try_monitor(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         monitor: Monitor,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Opened, Vec<Failure>> {
         let mut failures = Vec::new();
         let mut places = VecDeque::from(monitor.places);
@@ -112,7 +148,7 @@ impl MonClient {
                 }
             };
             for addr in addrs {
-                let error = match self.try_addr(addr, patience).await {
+                let error = match self.try_addr(addr, limit).await {
                     Ok(opened) => return Ok(opened),
                     Err(error) => error,
                 };
@@ -134,14 +170,11 @@ impl MonClient {
     async fn try_addr(
         self: &Arc<Self>,
         addr: EntityAddr,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Opened, msgr2::Error> {
         let handler = Arc::new(MonitorHandler::new(self));
         let generation = handler.generation();
-        let (link, granted) = self
-            .messenger
-            .connect_monitor(addr, patience, handler)
-            .await?;
+        let (link, granted) = self.messenger.connect_monitor(addr, limit, handler).await?;
         Ok(Opened {
             link,
             granted,
@@ -167,14 +200,15 @@ impl MonClient {
         }
     }
 
-    /// Tells whoever waits for a connection what has happened when this key was used.
-    fn report(&self, failures: Vec<Failure>, key: u64) {
-        let is_refused = failures.iter().any(|failure| failure.refused.is_some());
-        let identity = self.messenger.global_id();
-        if is_refused && identity.0 != 0 {
-            self.keys.refused(key, Some(identity));
-        }
+    /// Tells whoever waits for a connection what has happened when `proof` was shown.
+    fn report(&self, failures: Vec<Failure>, proof: Proof) {
         let mut refused = failures.iter().find_map(|failure| failure.refused.clone());
+        // The key of a client that has never been let in has just been read.
+        if let Some(error) = &refused
+            && self.messenger.global_id().0 != 0
+        {
+            self.keys.refused(proof, error.clone());
+        }
         self.status.send_modify(|status| {
             if let Some(error) = refused.take() {
                 *status = Status::Refused(error);
@@ -231,6 +265,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// The longest pause between rounds whose attempts fail at once.
 const MAX_PAUSE: Duration = Duration::from_secs(3);
+/// Monitors are not tried more often than this, whatever is configured.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Why a monitor could not be used.
 #[derive(Debug)]

@@ -7,9 +7,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use denc::GlobalId;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::MonClient;
+use crate::Error;
 
 /// What the monitors have refused, and how many keys there have been.
 #[derive(Debug)]
@@ -17,15 +18,25 @@ pub(super) struct KeySearch {
     refused: watch::Sender<Option<Refused>>,
     /// The number of the key in use.
     number: AtomicU64,
+    /// There is something to show to monitors that they have not refused.
+    untried: Notify,
 }
 
 /// What the monitors have refused.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
-    /// The number of the key that was used.
+#[derive(Clone, Debug)]
+struct Refused {
+    proof: Proof,
+    /// How they said so.
+    error: Error,
+}
+
+/// What this client shows to monitors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// The number of the key that is used.
     key: u64,
-    /// Whom the client claimed to be when it was turned away, if it was somebody already.
-    identity: Option<GlobalId>,
+    /// Whom the client claims to be, 0 for nobody yet.
+    identity: GlobalId,
 }
 
 impl KeySearch {
@@ -33,22 +44,32 @@ impl KeySearch {
         Self {
             refused: watch::Sender::new(None),
             number: AtomicU64::new(0),
+            untried: Notify::new(),
         }
     }
 
-    /// The number of the key in use, to be taken before it is used.
-    pub(super) fn number(&self) -> u64 {
-        self.number.load(Ordering::Acquire)
+    /// The monitors would not have `proof`: asks for another key. If there is none, the client tries to
+    /// be somebody else, and fails what cannot be done without the monitors if they refuse that as
+    /// well. A search under way is not disturbed.
+    pub(super) fn refused(&self, proof: Proof, error: Error) {
+        self.refused.send_replace(Some(Refused { proof, error }));
     }
 
-    /// Asks for another key. If there is none, the client gives up `identity`. A search under way
-    /// is not disturbed.
-    pub(super) fn refused(&self, key: u64, identity: Option<GlobalId>) {
-        self.refused.send_replace(Some(Refused { key, identity }));
+    /// Waits until there is something to show to monitors that they have not refused.
+    pub(super) async fn untried(&self) {
+        self.untried.notified().await;
     }
 }
 
 impl MonClient {
+    /// What is shown to monitors from now on.
+    pub(super) fn proof(&self) -> Proof {
+        Proof {
+            key: self.keys.number.load(Ordering::Acquire),
+            identity: self.messenger.credentials.claimed_identity(),
+        }
+    }
+
     /// Looks for keys whenever one has been refused, for ever.
     ///
     /// # Cancellation
@@ -56,22 +77,34 @@ impl MonClient {
     pub(super) async fn look_for_keys(&self) {
         let mut refusals = self.keys.refused.subscribe();
         while refusals.changed().await.is_ok() {
-            let Some(refused) = *refusals.borrow_and_update() else {
+            let Some(Refused { proof, error }) = refusals.borrow_and_update().clone() else {
                 continue;
             };
-            // What was refused before a key was found says nothing of that one.
-            if refused.key != self.keys.number() {
+            // What was refused before a key was found, or another identity claimed, says nothing of
+            // what is shown now.
+            if proof != self.proof() {
                 continue;
             }
             if self.reload_key().await {
                 self.wishes.tickets();
-            } else if let Some(identity) = refused.identity
-                && identity == self.messenger.global_id()
-            {
-                // The monitors may have forgotten us while we were away.
-                tracing::warn!("the monitors do not take this client back as who it was");
-                self.messenger.credentials.forget_identity();
+                self.keys.untried.notify_one();
+            } else if proof == self.proof() {
+                self.stay_refused(proof, error);
             }
+        }
+    }
+
+    /// There is no other key to try.
+    fn stay_refused(&self, proof: Proof, error: Error) {
+        let credentials = &self.messenger.credentials;
+        let is_claim = proof.identity != GlobalId(0);
+        credentials.doubt_identity(is_claim);
+        if is_claim {
+            // The monitors may have forgotten us while we were away.
+            tracing::debug!("the monitors do not take this client back as who it was");
+            self.keys.untried.notify_one();
+        } else if !credentials.serve_osds() {
+            self.objecter.not_let_in(&error);
         }
     }
 

@@ -11,9 +11,14 @@ mod configuration;
 mod dns;
 mod hunt;
 mod key_search;
+mod patience;
+mod renewals;
 mod requests;
 mod session;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod vitals;
 mod wishes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +31,7 @@ use tokio::sync::watch;
 use self::candidates::Monitor;
 use self::configuration::Timing;
 use self::key_search::KeySearch;
+use self::renewals::Renewals;
 use self::requests::{Question, Requests};
 use self::session::Session;
 use self::subscriptions::Subscriptions;
@@ -61,6 +67,7 @@ struct State {
     monmap: Option<MonMap>,
     subscriptions: Subscriptions,
     requests: Requests,
+    renewals: Renewals,
 }
 
 /// How far the client has got.
@@ -163,12 +170,20 @@ impl MonClient {
             state.send_requests(&self.messenger);
             requests::Pending::new(tid, pending, self)
         };
+        // Somebody waits for the monitor now, so that it is examined more often.
+        self.wishes.wake();
         match limit {
             Some(limit) => tokio::time::timeout(limit, pending.answer())
                 .await
                 .unwrap_or(Err(Error::TimedOut { what, limit })),
             None => pending.answer().await,
         }
+    }
+
+    /// How many questions have not been answered.
+    #[cfg(test)]
+    pub(crate) fn open_questions(&self) -> usize {
+        self.lock().requests.len()
     }
 
     /// Fails everything that waits for an answer.
@@ -200,9 +215,9 @@ impl MonClient {
 impl State {
     /// Asks what has not been asked in this session.
     fn send_requests(&mut self, messenger: &Messenger) {
-        if let Some(session) = &self.session {
+        if let Some(session) = &mut self.session {
             for message in self.requests.messages(messenger.fsid()) {
-                session.send(message);
+                session.ask(message);
             }
         }
     }

@@ -93,6 +93,17 @@ impl Requests {
         .collect()
     }
 
+    /// Whether a monitor owes an answer.
+    pub(super) fn are_asked(&self) -> bool {
+        self.open.values().any(|open| open.asked)
+    }
+
+    /// How many have not been answered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// Hands the answer to whoever asked.
     pub(super) fn answered(&mut self, tid: Tid, answer: Answer) {
         if let Some(open) = self.open.remove(&tid) {

@@ -2,16 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use denc::{Decode, EntityAddr, Epoch, Reader, Writer};
 use msgr2::Message;
 use msgr2::driver::Link;
-use tokio::time::interval;
+use tokio::time::{Instant, sleep_until};
 
+use super::configuration::Timing;
+use super::patience::Patience;
 use super::requests::Answer;
 use super::subscriptions::{MONMAP, OSDMAP};
+use super::vitals::{Rhythm, Verdict, Vitals};
 use super::{MonClient, State, Status};
 use crate::auth::Granted;
 use crate::connections::{Connection, Peer};
@@ -23,6 +26,10 @@ use crate::msg::osd::OsdMapMessage;
 
 /// What clients use towards monitors; it has no meaning in the protocol.
 pub(super) const PRIORITY: u16 = 127;
+/// How often a monitor that owes something is asked for a sign of life.
+const URGENT_PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long tickets are waited for on one session.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection to a monitor that has let us in.
 #[derive(Debug)]
@@ -41,13 +48,39 @@ pub(super) struct Session {
     /// Tells connections apart, so that what an old one still says is not taken for the new one's.
     generation: u64,
     /// The request for tickets that has not been answered.
-    renewal: Option<cephx::Renewal>,
+    renewal: Option<Renewing>,
+    vitals: Vitals,
+}
+
+/// A request for tickets.
+#[derive(Debug)]
+struct Renewing {
+    request: cephx::Renewal,
+    asked: Instant,
+}
+
+impl Renewing {
+    fn is_overdue(&self) -> bool {
+        Instant::now() >= self.overdue_at()
+    }
+
+    /// When another monitor is to be asked.
+    fn overdue_at(&self) -> Instant {
+        self.asked + RENEWAL_LIMIT
+    }
 }
 
 impl Session {
-    pub(super) fn send(&self, message: Message) {
+    /// Sends something that somebody waits for, and asks for a sign of life.
+    pub(super) fn ask(&mut self, message: Message) {
         // A lost connection is reported to the handler, and everything is sent again on the next.
         let _ = self.link.send(message);
+        self.vitals.asked_urgently(Instant::now());
+        self.ask_for_life();
+    }
+
+    fn ask_for_life(&self) {
+        let _ = self.link.keepalive(SystemTime::now().into());
     }
 }
 
@@ -69,11 +102,12 @@ impl MonClient {
     }
 
     async fn stay_in_touch(self: &Arc<Self>) {
+        let mut patience = Patience::new();
         loop {
-            let opened = self.hunt().await;
+            let opened = self.hunt(&mut patience).await;
             tracing::debug!(addr = %opened.addr, "connected to a monitor");
             self.begin(opened);
-            self.serve().await;
+            self.serve(&mut patience).await;
             self.status
                 .send_replace(Status::Hunting(Default::default()));
         }
@@ -83,6 +117,7 @@ impl MonClient {
     fn begin(&self, opened: Opened) {
         if let Some(granted) = opened.granted {
             self.messenger.credentials.adopt(granted);
+            self.objecter.tickets_renewed();
         }
         let mut state = self.lock();
         state.session = Some(Session {
@@ -90,6 +125,7 @@ impl MonClient {
             addr: opened.addr,
             generation: opened.generation,
             renewal: None,
+            vitals: Vitals::default(),
         });
         self.subscribe(&mut state);
         state.requests.ask_again();
@@ -108,49 +144,72 @@ impl MonClient {
     }
 
     /// Does what time and wishes demand until the session is lost.
-    async fn serve(&self) {
-        let mut ping = interval(self.timing().ping_interval);
-        loop {
+    async fn serve(&self, patience: &mut Patience) {
+        while self.examine(patience) {
+            self.fulfil_wishes();
             tokio::select! {
-                _ = ping.tick() => {
-                    if !self.ping() {
-                        return;
-                    }
-                    self.renew_tickets();
-                }
+                () = sleep_until(self.next_look(patience)) => {}
                 () = self.wishes.woken() => {}
             }
-            if self.lock().session.is_none() {
-                return;
-            }
-            self.fulfil_wishes();
         }
     }
 
-    /// Asks for a sign of life. Gives false if there has been none for too long.
-    fn ping(&self) -> bool {
+    /// Asks for a sign of life if it is time to. Gives false if the session is over, or there has been
+    /// no sign for too long.
+    fn examine(&self, patience: &mut Patience) -> bool {
+        let timing = self.timing();
         let mut state = self.lock();
-        let Some(session) = &state.session else {
+        let is_owing = state.is_owing();
+        let rhythm = state.rhythm(patience, &timing);
+        let Some(session) = &mut state.session else {
             return false;
         };
-        let silence = session.link.last_heard().elapsed();
-        if self
-            .timing()
-            .ping_timeout
-            .is_some_and(|limit| silence > limit)
-        {
-            tracing::warn!(addr = %session.addr, "the monitor has gone silent");
+        if session.renewal.as_ref().is_some_and(Renewing::is_overdue) {
+            tracing::warn!(addr = %session.addr, "the monitor renews no tickets");
             state.session = None;
             return false;
         }
-        let _ = session.link.keepalive(SystemTime::now().into());
+        let heard = session.link.last_heard();
+        match session.vitals.examine(Instant::now(), heard, rhythm) {
+            Verdict::Wait => {}
+            Verdict::Ask { has_answered } => {
+                session.ask_for_life();
+                if has_answered && !is_owing {
+                    patience.shrink(&timing);
+                }
+            }
+            Verdict::Dead => {
+                tracing::warn!(addr = %session.addr, "the monitor has gone silent");
+                state.session = None;
+                patience.grow(&timing);
+                return false;
+            }
+        }
         true
     }
 
-    fn fulfil_wishes(&self) {
-        if self.wishes.take_tickets() {
-            self.renew_tickets();
+    /// When there is something to do for the session, unless it is for a wish.
+    fn next_look(&self, patience: &Patience) -> Instant {
+        let now = Instant::now();
+        let state = self.lock();
+        let Some(session) = &state.session else {
+            return now;
+        };
+        let rhythm = state.rhythm(patience, &self.timing());
+        let vitals = session.vitals.next(now, rhythm);
+        if let Some(renewal) = &session.renewal {
+            return vitals.min(renewal.overdue_at());
         }
+        let due = self.messenger.credentials.renewal_due(now);
+        due.map_or(vitals, |due| vitals.min(state.renewals.next(due)))
+    }
+
+    fn fulfil_wishes(&self) {
+        let credentials = &self.messenger.credentials;
+        if self.wishes.take_tickets() && !credentials.serve_osds() {
+            credentials.insist();
+        }
+        self.renew_tickets();
         let whole = self.wishes.take_whole_osdmap();
         if self.wishes.take_osdmap() || whole {
             let mut state = self.lock();
@@ -170,11 +229,8 @@ impl MonClient {
             let epoch = self.objecter.map().map_or(Epoch(0), |map| map.epoch());
             state.subscriptions.have(OSDMAP, epoch);
         }
-        let Some(session) = &state.session else {
-            return;
-        };
         let (version, compat_version) = MonSubscribe::VERSION;
-        session.send(Message {
+        let message = Message {
             kind: kind::MON_SUBSCRIBE,
             priority: PRIORITY,
             version,
@@ -184,27 +240,38 @@ impl MonClient {
                 hostname: self.config.load().host(),
             }),
             ..Message::default()
-        });
+        };
+        if let Some(session) = &mut state.session {
+            session.ask(message);
+        }
     }
 
-    /// Asks for tickets that are missing or about to expire.
+    /// Asks for tickets that are missing or about to expire, unless it has just been done.
     fn renew_tickets(&self) {
+        let credentials = &self.messenger.credentials;
+        let now = Instant::now();
         let mut state = self.lock();
-        let monmap_epoch = state
-            .monmap
-            .as_ref()
-            .map_or(Epoch(0), |monmap| monmap.epoch);
-        let Some(session) = state
-            .session
-            .as_mut()
-            .filter(|session| session.renewal.is_none())
+        let State {
+            session: Some(session),
+            renewals,
+            monmap,
+            ..
+        } = &mut *state
         else {
             return;
         };
-        let Some(renewal) = self.messenger.credentials.renewal() else {
+        if session.renewal.is_some() {
+            return;
+        }
+        match credentials.renewal_due(now).filter(|due| *due <= now) {
+            None => return renewals.settled(),
+            Some(due) if renewals.next(due) > now => return,
+            Some(_) => renewals.asked(now),
+        }
+        let Some(renewal) = credentials.renewal() else {
             return;
         };
-        session.send(Message {
+        session.ask(Message {
             kind: kind::AUTH,
             priority: PRIORITY,
             version: 1,
@@ -212,11 +279,14 @@ impl MonClient {
             front: Writer::encode(&Auth {
                 protocol: msgr2::AuthMethod::CEPHX.0,
                 payload: &renewal.payload(),
-                monmap_epoch,
+                monmap_epoch: monmap.as_ref().map_or(Epoch(0), |monmap| monmap.epoch),
             }),
             ..Message::default()
         });
-        session.renewal = Some(renewal);
+        session.renewal = Some(Renewing {
+            request: renewal,
+            asked: now,
+        });
     }
 
     fn handle(&self, generation: u64, message: &Message) -> denc::Result<()> {
@@ -283,37 +353,70 @@ impl MonClient {
                 .filter(|session| session.generation == generation);
             session.and_then(|session| session.renewal.take())
         };
-        let Some(renewal) = renewal else {
+        let Some(Renewing { request, .. }) = renewal else {
             return Ok(());
         };
-        if let Err(errno) = crate::Errno::check(reply.result) {
-            tracing::warn!(%errno, message = reply.message, "the monitor renews no tickets");
-            self.keys.refused(self.keys.number(), None);
-        } else if let Err(error) = self
-            .messenger
-            .credentials
-            .handle_renewal(&renewal, &reply.payload)
-        {
-            tracing::warn!(%error, "the monitor's tickets are of no use");
-            self.keys.refused(self.keys.number(), None);
-        } else {
-            self.objecter.tickets_renewed();
+        let credentials = &self.messenger.credentials;
+        let taken = match crate::Errno::check(reply.result) {
+            Err(errno) => Err(format!("{errno} {}", reply.message)),
+            Ok(_) => credentials
+                .handle_renewal(&request, &reply.payload)
+                .map_err(|error| error.to_string()),
+        };
+        match taken {
+            Ok(()) => self.objecter.tickets_renewed(),
+            Err(reason) => {
+                // Whoever lets us in anew gives tickets, or says that the key is no good.
+                tracing::warn!(reason, "the monitor renews no tickets");
+                self.end(generation);
+            }
         }
+        // Others may be due.
+        self.wishes.wake();
         Ok(())
     }
 
     /// The connection of this generation is gone.
     fn closed(&self, generation: u64, error: &msgr2::Error) {
+        if self.end(generation) {
+            tracing::info!(%error, "lost the monitor");
+        }
+    }
+
+    /// Ends the session over the connection of this generation. Gives false if there is none.
+    fn end(&self, generation: u64) -> bool {
         let mut state = self.lock();
-        if state
+        let is_current = state
             .session
             .as_ref()
-            .is_some_and(|session| session.generation == generation)
-        {
-            tracing::info!(%error, "lost the monitor");
+            .is_some_and(|session| session.generation == generation);
+        if is_current {
             state.session = None;
             self.wishes.wake();
         }
+        is_current
+    }
+}
+
+impl State {
+    /// How to watch over the monitor. One that owes something is not waited for longer than another
+    /// one would be when looking for one that answers.
+    fn rhythm(&self, patience: &Patience, timing: &Timing) -> Rhythm {
+        let (interval, limit) = (timing.ping_interval, timing.ping_timeout);
+        if !self.is_owing() {
+            return Rhythm { interval, limit };
+        }
+        Rhythm {
+            interval: interval.min(URGENT_PING_INTERVAL),
+            limit: limit.map(|limit| limit.min(patience.limit(timing))),
+        }
+    }
+
+    /// Whether somebody waits for the monitor.
+    fn is_owing(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| {
+            session.vitals.are_urgent() || session.renewal.is_some() || self.requests.are_asked()
+        })
     }
 }
 

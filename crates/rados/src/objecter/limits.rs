@@ -48,6 +48,17 @@ impl Limits {
         })
     }
 
+    /// Whether nothing is taken.
+    #[cfg(test)]
+    pub(super) fn are_untouched(&self, limits: InFlightLimits) -> bool {
+        let all = Self::new(limits);
+        let left = |limits: &Self| {
+            let semaphores = [&limits.operations, &limits.kibibytes];
+            semaphores.map(|semaphore| semaphore.available_permits())
+        };
+        left(self) == left(&all)
+    }
+
     /// For an operation that must not wait, and that there are few of.
     pub(super) fn take_nothing(&self) -> Result<Budget> {
         let nothing = |semaphore: &Arc<Semaphore>| {

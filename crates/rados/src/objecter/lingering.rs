@@ -70,6 +70,12 @@ impl Place {
 }
 
 impl Lingering {
+    /// Whether nothing is looked after.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// A new map takes the place of `before`.
     pub(super) fn new_map(&self, before: Option<&OsdMap>, map: &OsdMap) {
         // What went on in maps that were skipped is not known.

@@ -11,11 +11,14 @@
 mod backoff;
 mod connect;
 mod deadlines;
+#[cfg(test)]
+mod idleness;
 mod limits;
 mod lingering;
 mod maps;
 mod op;
 mod pools;
+mod refusal;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -258,6 +258,15 @@ impl OsdSession {
         state.ops.remove(&tid)
     }
 
+    /// Takes everything, unless there is a connection.
+    pub(super) fn take_unless_connected(&self) -> Vec<Op> {
+        let mut state = self.lock();
+        if state.link.is_some() {
+            return Vec::new();
+        }
+        std::mem::take(&mut state.ops).into_values().collect()
+    }
+
     /// Ends the session and gives back what has not been answered.
     pub(super) fn end(&self) -> Vec<Op> {
         let mut state = self.lock();

@@ -2,7 +2,9 @@
 //!
 //! Nothing is done unless the environment says with which release: unit tests need no cluster.
 
+mod cancelling;
 mod compression;
+mod cuts;
 mod revision;
 mod sessions;
 

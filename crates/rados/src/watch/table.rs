@@ -64,6 +64,12 @@ impl Watches {
         matches!(self.lock().get(&cookie), Some(Listener::Watch(_)))
     }
 
+    /// Whether nobody waits for anything.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Nothing panics while the lock is held, so a poisoned lock guards a consistent state.
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Listener>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
