@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use denc::OsdId;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
@@ -75,6 +76,28 @@ fn an_attempt_that_takes_long_needs_no_pause() {
         conn.answer(&request, 0);
         call.await.unwrap().unwrap();
         drop(first);
+        world.assert_idle();
+    });
+}
+
+#[test]
+fn an_osd_that_moves_is_connected_to_at_once_wherever_it_was_looked_for() {
+    play(async {
+        let mut world = World::new().await;
+        let call = world.submit(POOL, write()).await;
+        // Nobody is left at the old place to say anything.
+        let (stream, _) = world.peers[0].pending().await.unwrap();
+        let new = Peer::start(OsdId(0)).await;
+        let old = std::mem::replace(&mut world.peers[0], new);
+        world.change(&Change {
+            up: [(OsdId(0), world.peers[0].addrs())].into(),
+            ..Change::default()
+        });
+        let mut conn = world.peers[0].accept().await;
+        let request = conn.request().await.unwrap();
+        conn.answer(&request, 0);
+        call.await.unwrap().unwrap();
+        drop((stream, old));
         world.assert_idle();
     });
 }

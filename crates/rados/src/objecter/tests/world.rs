@@ -42,18 +42,11 @@ pub(super) struct World {
     /// The map as the monitors have it.
     pub(super) map: Option<OsdMap>,
     whole: Bytes,
-    /// While it is there, time passes only when the test says so.
-    _still: std::sync::mpsc::Sender<()>,
 }
 
 impl World {
     /// Three OSDs that are reached, and no map.
     pub(super) async fn without_map() -> Self {
-        let (still, stopped) = std::sync::mpsc::channel::<()>();
-        // The runtime does not skip time while a thread is busy.
-        drop(tokio::task::spawn_blocking(move || {
-            let _ = stopped.recv();
-        }));
         let config = Config::builder()
             .without_file()
             .option("auth_client_required", "none")
@@ -79,7 +72,6 @@ impl World {
             epoch: Epoch(0),
             map: None,
             whole: std::fs::read(file).unwrap().into(),
-            _still: still,
         }
     }
 
@@ -286,7 +278,8 @@ async fn serve(peer: Peer) {
     }
 }
 
-/// Runs a test. Sockets are looked at before each step, so that nothing is missed by counting steps.
+/// Runs a test, in which time passes only when it says so. Sockets are looked at before each step, so
+/// that nothing is missed by counting steps.
 pub(super) fn play<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -294,8 +287,23 @@ pub(super) fn play<T>(test: impl Future<Output = T>) -> T {
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(test)
+    runtime.block_on(async {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        // The runtime does not skip time while a thread is busy.
+        let still = tokio::task::spawn_blocking(move || ended.recv_timeout(PATIENCE));
+        tokio::select! {
+            biased;
+            outcome = test => {
+                drop(end);
+                outcome
+            }
+            _ = still => panic!("something is waited for that does not come"),
+        }
+    })
 }
+
+/// Long enough to be over only if something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lets everything be done that can be done now.
 pub(super) async fn quiet() {
