@@ -5,6 +5,7 @@ mod fuzz;
 mod harness;
 mod releases;
 mod sources;
+mod torture;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use minicluster::{Release, packages};
 
 pub(crate) use harness::Counts;
 use releases::Roots;
+use torture::Torture;
 
 /// Which checks to make.
 #[derive(Args)]
@@ -89,7 +91,8 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
         return summarise(&steps.0);
     }
 
-    // Made while everything else is compiled.
+    // Made while everything else is compiled, as is what comes of faults.
+    let torture = if task.quick { None } else { Torture::start()? };
     let mut roots = (!task.quick).then(Roots::start).transpose()?;
     steps.run("sources", || sources::check().map(|()| passed()));
     steps.run("format", || cargo::plain(&["fmt", "--all", "--check"]));
@@ -106,6 +109,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
         cargo::test(&["--workspace", "--doc"])
     });
     if let Some(roots) = &mut roots {
+        steps.run("torture", || Torture::wait(torture));
         let main = roots.main();
         steps.run(&format!("tests on {main}"), || {
             cargo::test_on(main, ALL_ON_CLUSTERS)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
+use crate::torture::mutation;
 use crate::workspace;
 
 /// Checks all source files of the workspace.
@@ -26,6 +27,7 @@ pub(super) fn check() -> anyhow::Result<()> {
         );
     }
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    mutation::check()?;
     println!("{} source files", files.len());
     Ok(())
 }

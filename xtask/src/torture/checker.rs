@@ -11,6 +11,7 @@ use anyhow::Context;
 
 use super::journal::{Entry, Tail};
 use super::model::{Model, Violation};
+use super::mutation::VIOLATION;
 use super::stamp::{OpId, Seen};
 
 /// What one client of a lane has noted.
@@ -310,7 +311,7 @@ impl Lane {
     fn complain(&mut self, violations: Vec<Violation>) {
         for violation in violations {
             if self.violations.len() < SHOWN {
-                println!("VIOLATION: {}: {violation}", self.name);
+                println!("{VIOLATION}{}: {violation}", self.name);
             }
             self.violations.push(violation);
         }

@@ -12,6 +12,15 @@ use super::plan::{Fault, Harm, Target};
 use super::proxy::{Proxies, Rules};
 use super::spec::Pool;
 
+/// A stopped client.
+struct Stopped {
+    lane: usize,
+    /// Its place in the lane.
+    client: usize,
+    /// Whether it had the lock when nothing that it had sent was on the way any more.
+    is_owner: bool,
+}
+
 /// Everything that faults are done to.
 pub(super) struct Nemesis<'a> {
     stage: &'a Stage<'a>,
@@ -20,8 +29,7 @@ pub(super) struct Nemesis<'a> {
     upmapped: Vec<String>,
     /// Killed clients, with the numbers of their lanes and places.
     dead: Vec<(usize, usize, Dead)>,
-    /// The lanes and places of stopped clients.
-    stopped: Vec<(usize, usize)>,
+    stopped: Vec<Stopped>,
     /// How long it took others to get the locks of stopped clients.
     pub(super) lock_moves: Vec<Duration>,
     /// How many stopped clients were shut out.
@@ -104,7 +112,11 @@ impl<'a> Nemesis<'a> {
                 for lane in of_group(lanes, group) {
                     let (client, worker) = lane.client(client)?;
                     worker.pause(true)?;
-                    self.stopped.push((lane.number, client));
+                    self.stopped.push(Stopped {
+                        lane: lane.number,
+                        client,
+                        is_owner: false,
+                    });
                 }
             }
             Fault::StopOwner { lane: group } => {
@@ -174,25 +186,33 @@ impl<'a> Nemesis<'a> {
                 }
             }
             Fault::PauseClient { .. } | Fault::StopOwner { .. } => {
-                for (lane, client) in std::mem::take(&mut self.stopped) {
-                    let lane = lanes.get(lane).context("no such lane")?;
+                for stopped in std::mem::take(&mut self.stopped) {
+                    let lane = lanes.get(stopped.lane).context("no such lane")?;
                     if matches!(fault, Fault::StopOwner { .. }) {
                         self.wait_for_move(lane)?;
                     }
-                    let (_, worker) = lane.client(client)?;
-                    // Whoever is in its place, as long as it is stopped.
-                    if lane.is_shared()
-                        && lane::is_blocklisted(self.stage.cluster, &worker.address)?
-                    {
-                        self.wait_for_maps()?;
-                        self.stage.checker.fence(lane.number, worker.generation)?;
-                        self.fenced += 1;
-                    }
-                    worker.pause(false)?;
+                    self.resume(lane, &stopped)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Lets a client go on, after everybody knows whether it is shut out.
+    fn resume(&mut self, lane: &Lane, stopped: &Stopped) -> anyhow::Result<()> {
+        let (_, worker) = lane.client(stopped.client)?;
+        let checker = self.stage.checker;
+        if lane.is_shared() {
+            if lane::is_blocklisted(self.stage.cluster, &worker.address)? {
+                self.wait_for_maps()?;
+                checker.fence(lane.number, worker.generation)?;
+                self.fenced += 1;
+            } else if stopped.is_owner {
+                let what = "a client has the lock of another one that is not shut out";
+                checker.complain(lane.number, what)?;
+            }
+        }
+        worker.pause(false)
     }
 
     fn stop_owner(&mut self, lane: &Lane) -> anyhow::Result<()> {
@@ -208,7 +228,14 @@ impl<'a> Nemesis<'a> {
         worker.pause(true)?;
         let checker = self.stage.checker;
         checker.expect_move(lane.number, worker.generation)?;
-        self.stopped.push((lane.number, client));
+        // It may have been about to give the lock up.
+        thread::sleep(ON_THE_WAY);
+        let owner = lane.owner(self.stage)?;
+        self.stopped.push(Stopped {
+            lane: lane.number,
+            client,
+            is_owner: owner.is_some_and(|(owner, _)| owner == client),
+        });
         Ok(())
     }
 
@@ -422,6 +449,8 @@ fn of_group(lanes: &mut [Lane], group: usize) -> impl Iterator<Item = &mut Lane>
 const UPMAPS: u32 = 3;
 /// Locks change hands that fast.
 const OWNER_LIMIT: Duration = Duration::from_secs(20);
+/// Longer than anything takes to a daemon that works.
+const ON_THE_WAY: Duration = Duration::from_secs(2);
 /// How long after a client was let lie for longer than watches live, others may take to get its lock.
 const MOVE_LIMIT: Duration = Duration::from_secs(60);
 const MAPS_LIMIT: Duration = Duration::from_secs(60);

@@ -7,6 +7,7 @@ mod finale;
 mod journal;
 mod lane;
 mod model;
+pub(crate) mod mutation;
 mod network;
 mod object_map;
 mod plan;
@@ -74,6 +75,10 @@ pub(crate) struct Task {
     /// How many operations each client has under way.
     #[arg(long, default_value_t = 6)]
     jobs: u32,
+    /// Break the library on purpose, as the patch of this name in xtask/torture-mutations does, or each
+    /// of `all`, and fail unless that is noticed. Other options than the seed are in the patch.
+    #[arg(long, value_name = "NAME")]
+    mutation: Option<String>,
     /// Print so many rounds of the plan, and do nothing.
     #[arg(long, value_name = "ROUNDS")]
     plan: Option<usize>,
@@ -82,6 +87,9 @@ pub(crate) struct Task {
 /// Fails if anything was found.
 pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     let seed = task.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    if let Some(name) = &task.mutation {
+        return mutation::run(name, seed);
+    }
     let mut lanes = lanes(task)?;
     let mut plan = plan(task, seed, &lanes)?;
     if let Some(rounds) = task.plan {
