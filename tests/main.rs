@@ -8,6 +8,7 @@ mod connecting;
 mod deadlines;
 mod faults;
 mod fullness;
+mod monitors;
 mod objects;
 mod options;
 mod placement;
