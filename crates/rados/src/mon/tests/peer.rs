@@ -40,6 +40,8 @@ pub(super) struct Quorum {
 pub(super) const FSID: Uuid = Uuid([7; 16]);
 /// Longer than the test takes, whose time does not pass by itself.
 const FOREVER: Duration = Duration::from_secs(1_000_000);
+/// Longer than anything is waited for by a client.
+const HOURS: Duration = Duration::from_secs(3 * 3600);
 
 impl Quorum {
     /// Monitors that know `client.admin`. Gives its key.
@@ -100,11 +102,15 @@ impl Monitor {
 
     /// Accepts the next connection and lets the client in.
     pub(super) async fn accept(&self) -> Conn {
-        loop {
-            if let Ok(conn) = self.try_accept().await {
-                return conn;
+        let accepting = async {
+            loop {
+                if let Ok(conn) = self.try_accept().await {
+                    return conn;
+                }
             }
-        }
+        };
+        let accepted = tokio::time::timeout(HOURS, accepting).await;
+        accepted.expect("nobody connects")
     }
 
     /// Accepts the next connection, and lets the client in if its proof is good.
@@ -170,7 +176,8 @@ impl Conn {
 
     /// The next message, which must be of this kind.
     pub(super) async fn expect(&mut self, kind: MessageType) -> Message {
-        let message = self.message().await.unwrap();
+        let message = tokio::time::timeout(HOURS, self.message()).await;
+        let message = message.expect("nothing is said").unwrap();
         assert_eq!(message.kind, kind);
         message
     }
