@@ -5,11 +5,13 @@
 //! [moved to the front](order), where upstream does not insist on them, and clap does the rest.
 //! What clap has to complain about is [said in upstream's words](complaint).
 
+pub(crate) mod changes;
 mod complaint;
 pub(crate) mod create;
 pub(crate) mod device;
 pub(crate) mod global;
 pub(crate) mod image;
+pub(crate) mod lock;
 mod order;
 pub(crate) mod overrides;
 pub(crate) mod transfer;
@@ -50,6 +52,11 @@ pub(crate) enum Command {
     /// Images as block devices.
     #[command(subcommand)]
     Device(device::Device),
+    /// List what of an image is stored, or has changed since a snapshot.
+    Diff(changes::Diff),
+    /// Show how much of images is stored.
+    #[command(visible_alias = "du")]
+    DiskUsage(changes::DiskUsage),
     /// Copy an image to a file.
     Export(transfer::Export),
     /// Features of an image.
@@ -65,10 +72,16 @@ pub(crate) enum Command {
     /// List the images of a pool.
     #[command(visible_alias = "ls")]
     List(image::List),
+    /// Locks on an image.
+    #[command(subcommand)]
+    Lock(lock::Lock),
     /// Map an image to a block device.
     Map(device::Map),
     /// Map an image and mount the file system on it, making one if there is nothing on it.
     Mount(device::Mount),
+    /// The map that says which objects of an image exist.
+    #[command(subcommand)]
+    ObjectMap(changes::ObjectMap),
     /// Remove an image.
     #[command(visible_alias = "rm")]
     Remove(image::Remove),

@@ -4,6 +4,8 @@
 mod bench;
 mod create;
 pub(crate) mod device;
+mod diff;
+mod disk_usage;
 mod export;
 mod feature;
 mod group;
@@ -11,6 +13,8 @@ mod image_meta;
 mod import;
 mod info;
 mod list;
+mod lock;
+mod object_map;
 mod remove;
 mod rename;
 mod resize;
@@ -52,13 +56,17 @@ async fn run_on(command: Command, session: &Session) -> Outcome {
         Command::Device(Device::Unmap(args)) | Command::Unmap(args) => {
             device::unmap(args, session).await
         }
+        Command::Diff(args) => diff::run(args, session).await,
+        Command::DiskUsage(args) => disk_usage::run(args, session).await,
         Command::Export(args) => export::run(args, session).await,
         Command::Feature(args) => feature::run(args, session).await,
         Command::ImageMeta(args) => image_meta::run(args, session).await,
         Command::Import(args) => import::run(args, session).await,
         Command::Info(args) => info::run(args, session).await,
         Command::List(args) => list::run(args, session).await,
+        Command::Lock(args) => lock::run(args, session).await,
         Command::Mount(args) => device::mount(args, session).await,
+        Command::ObjectMap(args) => object_map::run(args, session).await,
         Command::Remove(args) => remove::run(args, session).await,
         Command::Rename(args) => rename::run(args, session).await,
         Command::Resize(args) => resize::run(args, session).await,

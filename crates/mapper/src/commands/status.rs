@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use denc::EntityAddr;
+use rbd::Locker;
 
 use crate::args;
 use crate::exit::{Failure, Outcome};
@@ -20,7 +21,13 @@ pub(crate) async fn run(args: args::image::Status, session: &Session) -> Outcome
         .watchers()
         .await
         .map_err(|error| Failure::rbd("show status failed", &error))?;
+    let locks = image
+        .lockers()
+        .await
+        .map_err(|error| Failure::rbd("show status failed", &error))?;
+    let owner = locks.lockers.into_iter().find(Locker::is_automatic);
     let status = Status {
+        owner: owner.map(|owner| (owner.name.to_string(), address(&owner.addr))),
         watchers: watchers
             .into_iter()
             .map(|watcher| WatcherInfo {
@@ -34,7 +41,7 @@ pub(crate) async fn run(args: args::image::Status, session: &Session) -> Outcome
 }
 
 /// An address as upstream prints it here: without its type.
-fn address(addr: &EntityAddr) -> String {
+pub(super) fn address(addr: &EntityAddr) -> String {
     let shown = addr.to_string();
     match shown.split_once(':') {
         Some(("v1" | "v2", rest)) => rest.to_owned(),
@@ -42,9 +49,11 @@ fn address(addr: &EntityAddr) -> String {
     }
 }
 
-/// The watchers of an image's header.
+/// The watchers of an image's header, and which of them has the lock.
 struct Status {
     watchers: Vec<WatcherInfo>,
+    /// The client that may write, and its address. Upstream does not tell.
+    owner: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,16 +66,20 @@ struct WatcherInfo {
 
 impl Report for Status {
     fn plain(&self, _: &Clock) -> String {
-        if self.watchers.is_empty() {
-            return String::from("Watchers: none\n");
-        }
-        let mut out = String::from("Watchers:\n");
+        let mut out = String::from(if self.watchers.is_empty() {
+            "Watchers: none\n"
+        } else {
+            "Watchers:\n"
+        });
         for watcher in &self.watchers {
             let _ = writeln!(
                 out,
                 "\twatcher={} client.{} cookie={}",
                 watcher.address, watcher.client, watcher.cookie
             );
+        }
+        if let Some((client, address)) = &self.owner {
+            let _ = writeln!(out, "Lock owner: {client} at {address}");
         }
         out
     }
@@ -79,9 +92,14 @@ impl Report for Status {
                 ("cookie", watcher.cookie.into()),
             ])
         });
+        let mut members = vec![("watchers", Value::list("watcher", watchers))];
+        if let Some((client, address)) = &self.owner {
+            let owner = [("client", client.into()), ("address", address.into())];
+            members.push(("lock_owner", Value::map(owner)));
+        }
         Some(Document {
             name: "status",
-            value: Value::map([("watchers", Value::list("watcher", watchers))]),
+            value: Value::map(members),
         })
     }
 }
@@ -118,6 +136,7 @@ mod tests {
         for (case, is_watched) in [("status", false), ("status watched", true)] {
             for (suffix, recording) in Recording::formats(&cases, case) {
                 let status = Status {
+                    owner: None,
                     watchers: if is_watched {
                         watchers(recording.facts["watchers"].as_str().unwrap())
                     } else {
@@ -131,5 +150,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_owner_of_the_lock_comes_last() {
+        let status = Status {
+            watchers: Vec::new(),
+            owner: Some((String::from("client.4123"), String::from("[::1]:0/7"))),
+        };
+        let clock = Clock::in_zone("UTC");
+        assert_eq!(
+            render(&status, Style::recorded(""), &clock),
+            "Watchers: none\nLock owner: client.4123 at [::1]:0/7\n"
+        );
+        assert_eq!(
+            render(&status, Style::recorded(" json"), &clock).trim_end(),
+            r#"{"watchers":[],"lock_owner":{"client":"client.4123","address":"[::1]:0/7"}}"#
+        );
     }
 }

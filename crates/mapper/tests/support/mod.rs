@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod place;
+pub(crate) mod side_by_side;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
