@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rbd::Image;
+use rbd::{Image, LockStatus};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -41,14 +41,13 @@ impl Probe for ImageProbe {
             async move { drop(image.watchers().await) }
         });
         let answers = tokio::join!(monitors, osds);
-        if self.image.pool().cluster().is_blocklisted() {
-            return ClusterState::Fenced;
-        }
-        match answers {
-            (true, true) => ClusterState::Answers,
-            (false, true) => ClusterState::MonitorsSilent,
-            (true, false) => ClusterState::OsdsSilent,
-            (false, false) => ClusterState::Silent,
+        match (answers, self.image.lock_status()) {
+            (_, LockStatus::Blocklisted) => ClusterState::Fenced,
+            ((true, true), LockStatus::Waiting(_)) => ClusterState::Locked,
+            ((true, true), _) => ClusterState::Answers,
+            ((false, true), _) => ClusterState::MonitorsSilent,
+            ((true, false), _) => ClusterState::OsdsSilent,
+            ((false, false), _) => ClusterState::Silent,
         }
     }
 }

@@ -91,6 +91,79 @@ fn images_that_must_not_be_written_are_served_for_reading_only() {
 }
 
 #[test]
+fn the_lock_is_kept_handed_over_or_waited_for_as_told() {
+    let place = Place::new();
+    let features = ["--image-feature", "layering,exclusive-lock"];
+    place
+        .cluster
+        .rbd(&[&["create", "--size", "4", "disk"], &features[..]].concat())
+        .unwrap();
+    place.works(&[
+        "create",
+        "--size",
+        "4",
+        "--image-feature",
+        "layering",
+        "plain",
+    ]);
+    for options in ["exclusive", "lock_on_read"] {
+        let map = ["map", "--device-type", "fuse", "-o", options, "plain"];
+        let (status, said) = place.fails(&map);
+        assert_eq!(status, 22, "{said}");
+        assert!(
+            said.contains("exclusive-lock feature is not enabled"),
+            "{said}"
+        );
+    }
+
+    // One that keeps the lock: upstream's writer is refused, and so is another of ours.
+    let socket = place.path("socket");
+    let (server, address) =
+        Server::start(place.command(&["serve", "disk", "--socket", &socket, "--exclusive"]));
+    let status = place.works(&["status", "disk"]);
+    assert!(status.contains("Lock owner: client."), "{status}");
+    let bench = ["bench", "--io-type", "write", "--io-total", "4K", "disk"];
+    assert!(place.cluster.rbd(&bench).is_err());
+    let map = [
+        "map",
+        "--device-type",
+        "fuse",
+        "-o",
+        "exclusive,lock_timeout=5",
+        "disk",
+    ];
+    let (status, said) = place.fails(&map);
+    assert_eq!(status, 30, "{said}");
+    server.stop();
+    let status = place.works(&["status", "disk"]);
+    assert!(!status.contains("Lock owner"), "{status}");
+
+    // One that gives it up when asked to, and takes it again.
+    let (server, _) = Server::start(place.command(&["serve", "disk", "--socket", &socket]));
+    std::fs::write(place.path("source"), contents(4 << 20)).unwrap();
+    let source = place.path("source");
+    let write = ["convert", "-n", "-f", "raw", "-O", "raw", &source, &address];
+    tool("qemu-img", &write);
+    place.cluster.rbd(&bench).unwrap();
+    tool("qemu-img", &write);
+    server.stop();
+    assert!(place.exported("disk") == contents(4 << 20));
+
+    // For reading, too.
+    let device = place.works(&["map", "--device-type", "fuse", "--lock-on-read", "disk"]);
+    let input = format!("if={}", device.trim_end());
+    tool(
+        "dd",
+        &[&input, "of=/dev/null", "bs=4k", "count=1", "iflag=direct"],
+    );
+    let status = place.works(&["status", "disk"]);
+    assert!(status.contains("Lock owner: client."), "{status}");
+    place.works(&["unmap", "disk"]);
+    place.assert_clean();
+    place.cluster.destroy().unwrap();
+}
+
+#[test]
 fn an_image_becomes_a_file_system_and_keeps_its_files() {
     let place = Place::new();
     place.works(&["create", "--size", "64", "disk"]);

@@ -276,7 +276,7 @@ fn new_clients_are_told_the_new_size() {
         "--no-progress",
         "disk",
     ];
-    place.cluster.rbd(&shrink).unwrap();
+    place.works(&shrink);
     until(|| size() == "5242880");
     server.stop();
     place.cluster.destroy().unwrap();

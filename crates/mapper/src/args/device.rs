@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use mapper::kernel::DeviceType;
 
 use super::image::{FormatOptions, ImageOptions};
+use super::lock::LockOptions;
 
 /// `orbd device`.
 #[derive(Clone, Debug, Subcommand)]
@@ -52,7 +53,10 @@ pub(crate) struct Map {
     #[arg(long, visible_alias = "read_only")]
     pub(crate) read_only: bool,
 
-    /// Options of the device, separated by commas: `ro`.
+    #[command(flatten)]
+    pub(crate) lock: LockOptions,
+
+    /// Options of the device, separated by commas: `ro`, `rw`, `exclusive`, `lock_on_read`, `lock_timeout=SECONDS`.
     #[arg(short, long)]
     pub(crate) options: Vec<String>,
 }
@@ -114,6 +118,9 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub(crate) read_only: bool,
 
+    #[command(flatten)]
+    pub(crate) lock: LockOptions,
+
     /// Name of the export; the image's unless told. The default export is always served.
     #[arg(long, value_name = "name")]
     pub(crate) export_name: Option<String>,
@@ -144,6 +151,9 @@ pub(crate) struct Mount {
     /// Mount read-only.
     #[arg(long)]
     pub(crate) read_only: bool,
+
+    #[command(flatten)]
+    pub(crate) lock: LockOptions,
 }
 
 /// `orbd umount`.

@@ -98,6 +98,8 @@ pub enum ClusterState {
     MonitorsSilent,
     /// The OSD that keeps the image's header does not answer.
     OsdsSilent,
+    /// It answers, but another client has the image's lock, which this one needs.
+    Locked,
     /// It has blocklisted the client: whatever it asks is refused.
     Fenced,
 }

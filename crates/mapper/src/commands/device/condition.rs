@@ -25,6 +25,8 @@ pub(super) enum Condition {
     NoMonitors(Tally),
     /// OSDs do not answer, but monitors do.
     NoOsds(Tally),
+    /// Another client has the image's lock; requests wait for it.
+    Locked(Tally),
     /// The cluster answers questions, but not the requests.
     Stalled(Tally),
     /// All is well.
@@ -53,6 +55,7 @@ impl Condition {
             ClusterState::Silent => Self::Unreachable(in_flight),
             ClusterState::MonitorsSilent => Self::NoMonitors(in_flight),
             ClusterState::OsdsSilent => Self::NoOsds(in_flight),
+            ClusterState::Locked => Self::Locked(in_flight),
             ClusterState::Answers => match status.traffic.stalled {
                 Some(stalled) if stalled >= STALLED => Self::Stalled(in_flight),
                 _ => Self::Attached,
@@ -70,6 +73,7 @@ impl Condition {
             Self::Unreachable(_) => "unreachable",
             Self::NoMonitors(_) => "monitors-unreachable",
             Self::NoOsds(_) => "osds-unreachable",
+            Self::Locked(_) => "locked",
             Self::Stalled(_) => "stalled",
             Self::Attached => "attached",
         }
@@ -85,6 +89,7 @@ impl fmt::Display for Condition {
             | Self::Unreachable(waiting)
             | Self::NoMonitors(waiting)
             | Self::NoOsds(waiting)
+            | Self::Locked(waiting)
             | Self::Stalled(waiting)
                 if !waiting.is_empty() =>
             {
@@ -142,6 +147,10 @@ mod tests {
         assert_eq!(
             condition(false, ClusterState::OsdsSilent, 0),
             "osds-unreachable: 1 read waiting"
+        );
+        assert_eq!(
+            condition(false, ClusterState::Locked, 31),
+            "locked: 1 read waiting"
         );
         assert_eq!(
             condition(true, ClusterState::Silent, 31),

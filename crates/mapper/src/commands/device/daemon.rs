@@ -14,13 +14,14 @@ use mapper::image_probe::ImageProbe;
 use mapper::kernel::{AttachOptions, Attachment, DeviceBackend, DeviceType, Identity};
 use mapper::serving::{Ended, Masters, Served, Signals, serve_until_stopped};
 use mapper::state::{Claim, MappedSpec, Mapping, ProcessId, Registry};
-use rbd::{Image, OpenOptions};
+use rbd::Image;
 use serde::{Deserialize, Serialize};
 
 use super::failure;
 use super::image_end::close_image;
 use super::image_size::ImageSize;
 use crate::args::global::Global;
+use crate::args::lock::LockOptions;
 use crate::args::overrides::Overrides;
 use crate::exit::{Failure, Outcome};
 use crate::location::Location;
@@ -38,6 +39,7 @@ pub(super) struct Orders {
     pub(super) directory: PathBuf,
     pub(super) location: Location,
     pub(super) is_read_only: bool,
+    pub(super) lock: LockOptions,
     pub(super) device_type: Option<DeviceType>,
     /// Whether to find out if anything was ever written to the image.
     pub(super) is_blank_wanted: bool,
@@ -123,6 +125,7 @@ impl Mapped<<DeviceType as DeviceBackend>::Attachment> {
         let device = ImageDevice::new(image.clone()).map_err(|error| {
             Failure::rbd(what, &error).hint("or map it for reading only with --read-only")
         })?;
+        orders.lock.settle(&image, what).await?;
         let ledger = Ledger::new(Arc::new(device));
         let device_type = match orders.device_type {
             Some(device_type) => device_type,
@@ -221,11 +224,8 @@ async fn open(orders: &Orders) -> Outcome<Image> {
     let entered = std::env::set_current_dir(&orders.directory);
     entered.map_err(|error| Failure::io(what, &error))?;
     let session = Session::new(orders.global.clone(), orders.overrides.clone())?;
-    let options = OpenOptions {
-        read_only: orders.is_read_only,
-        watch: !orders.is_read_only && orders.location.snap.is_none(),
-        ..OpenOptions::default()
-    };
+    let is_snapshot = orders.location.snap.is_some();
+    let options = orders.lock.open_options(orders.is_read_only, is_snapshot);
     let image = session.open(&orders.location, options).await?;
     // Not to keep a file system busy.
     std::env::set_current_dir("/").map_err(|error| Failure::io(what, &error))?;

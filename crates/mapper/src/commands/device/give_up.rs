@@ -165,6 +165,7 @@ fn awaited(status: &Status) -> String {
         ClusterState::Silent => "the cluster does not answer",
         ClusterState::MonitorsSilent => "the monitors do not answer",
         ClusterState::OsdsSilent => "the OSDs do not answer",
+        ClusterState::Locked => "another client has the image's lock",
         ClusterState::Fenced => "the cluster has blocklisted this client",
     };
     format!("{requests}; {trouble}")

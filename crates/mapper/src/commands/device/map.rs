@@ -11,6 +11,7 @@ use mapper::state::Registry;
 use super::daemon::{Orders, Ready, SUBCOMMAND};
 use super::failure;
 use crate::args::device::Map;
+use crate::args::lock::LockOptions;
 use crate::exit::{Failure, Outcome};
 use crate::location::{Location, Positionals, Wanted, locate};
 use crate::output::print_text;
@@ -25,10 +26,12 @@ pub(crate) async fn run(args: Map, session: &Session) -> Outcome {
         &mut positionals,
         Wanted::IMAGE_OR_SNAP,
     )?;
-    let is_read_only = args.read_only || options_say_read_only(&args.options)?;
+    let mut lock = args.lock;
+    let is_read_only = apply_options(&args.options, args.read_only, &mut lock)?;
     let request = MapRequest {
         location,
         is_read_only,
+        lock,
         device_type: args.device_type,
         is_blank_wanted: false,
     };
@@ -36,14 +39,30 @@ pub(crate) async fn run(args: Map, session: &Session) -> Outcome {
     print_text(&format!("{}\n", ready.device.display()))
 }
 
-/// Of the options that the kernel's own client takes, those that mean something here.
-fn options_say_read_only(options: &[String]) -> Outcome<bool> {
-    let mut is_read_only = false;
+/// Of the options that the kernel's own client takes, those that mean something here. Gives whether the device is for reading
+/// only.
+fn apply_options(
+    options: &[String],
+    mut is_read_only: bool,
+    lock: &mut LockOptions,
+) -> Outcome<bool> {
     for option in options.iter().flat_map(|list| list.split(',')) {
-        match option {
-            "ro" | "read_only" => is_read_only = true,
-            "rw" => is_read_only = false,
-            "" => {}
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (option, None),
+        };
+        match (name, value) {
+            ("ro" | "read_only", None) => is_read_only = true,
+            ("rw", None) => is_read_only = false,
+            ("exclusive", None) => lock.exclusive = true,
+            ("lock_on_read", None) => lock.lock_on_read = true,
+            ("lock_timeout", Some(seconds)) => {
+                let parsed = seconds.parse();
+                lock.lock_timeout = Some(parsed.map_err(|_| {
+                    Failure::invalid(format_args!("lock_timeout: '{seconds}' is not a number"))
+                })?);
+            }
+            ("", None) => {}
             _ => {
                 return Err(Failure::invalid(format_args!(
                     "unknown map option '{option}'"
@@ -59,6 +78,7 @@ fn options_say_read_only(options: &[String]) -> Outcome<bool> {
 pub(super) struct MapRequest {
     pub(super) location: Location,
     pub(super) is_read_only: bool,
+    pub(super) lock: LockOptions,
     pub(super) device_type: Option<DeviceType>,
     /// Whether to find out if anything was ever written to the image.
     pub(super) is_blank_wanted: bool,
@@ -75,12 +95,14 @@ impl MapRequest {
         let timeouts = session.timeouts()?;
         let (global, overrides) = session.options();
         let directory = std::env::current_dir().map_err(|error| Failure::io(what, &error))?;
+        let lock_limit = self.lock.timeout().unwrap_or_default();
         let orders = Orders {
             global: global.clone(),
             overrides: overrides.clone(),
             directory,
             location: self.location,
             is_read_only: self.is_read_only,
+            lock: self.lock,
             device_type: self.device_type,
             is_blank_wanted: self.is_blank_wanted,
             registry: registry.directory().to_owned(),
@@ -89,7 +111,9 @@ impl MapRequest {
         // A mount timeout of zero is none.
         let limit = match timeouts.mount {
             Duration::ZERO => Duration::MAX,
-            mount => mount.saturating_add(ATTACH_LIMIT),
+            mount => mount
+                .saturating_add(ATTACH_LIMIT)
+                .saturating_add(lock_limit),
         };
         let ready = spawn(&[SUBCOMMAND], &orders, Some(&log_file), limit).await;
         if ready.is_err() {
@@ -114,9 +138,25 @@ mod tests {
 
     #[test]
     fn the_last_option_counts_and_unknown_ones_are_refused() {
-        let read_only = |text: &str| options_say_read_only(&[text.to_owned()]);
-        assert!(read_only("ro").unwrap());
-        assert!(!read_only("ro,rw").unwrap());
-        assert_eq!(read_only("queue_depth=4").unwrap_err().status(), 22);
+        let apply = |text: &str, lock: &mut LockOptions| {
+            apply_options(&[text.to_owned()], false, lock).map_err(|failure| failure.status())
+        };
+        let mut lock = LockOptions::default();
+        assert_eq!(apply("ro", &mut lock), Ok(true));
+        assert_eq!(apply("ro,rw", &mut lock), Ok(false));
+        assert_eq!(lock, LockOptions::default());
+        assert_eq!(
+            apply("exclusive,lock_on_read,lock_timeout=7", &mut lock),
+            Ok(false)
+        );
+        let wanted = LockOptions {
+            exclusive: true,
+            lock_on_read: true,
+            lock_timeout: Some(7),
+        };
+        assert_eq!(lock, wanted);
+        for unknown in ["queue_depth=4", "lock_timeout", "lock_timeout=x", "ro=1"] {
+            assert_eq!(apply(unknown, &mut lock), Err(22), "{unknown}");
+        }
     }
 }

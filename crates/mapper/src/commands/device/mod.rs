@@ -6,6 +6,7 @@ mod give_up;
 mod image_end;
 mod image_size;
 mod list;
+mod lock_choice;
 mod map;
 mod mount;
 mod serve;

@@ -31,6 +31,7 @@ pub(crate) async fn run(args: Mount, session: &Session) -> Outcome {
     let request = MapRequest {
         location,
         is_read_only,
+        lock: args.lock,
         device_type: args.device_type,
         is_blank_wanted: !is_read_only,
     };

@@ -12,7 +12,6 @@ use mapper::device::image::ImageDevice;
 use mapper::device::{BlockDevice, Ledger};
 use mapper::nbd::{Export, Server, ServerOptions};
 use mapper::serving::Signals;
-use rbd::OpenOptions;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
@@ -36,11 +35,9 @@ pub(crate) async fn run(args: Serve, session: &Session) -> Outcome {
         Wanted::IMAGE_OR_SNAP,
     )?;
     let place = Place::resolve(args.socket, args.tcp)?;
-    let options = OpenOptions {
-        read_only: args.read_only,
-        watch: !args.read_only && location.snap.is_none(),
-        ..OpenOptions::default()
-    };
+    let options = args
+        .lock
+        .open_options(args.read_only, location.snap.is_some());
     let image = session.open(&location, options).await?;
     let description = image.full_name().to_owned();
     let name = args.export_name.unwrap_or_else(|| image.name().to_owned());
@@ -48,6 +45,7 @@ pub(crate) async fn run(args: Serve, session: &Session) -> Outcome {
         Failure::rbd("cannot serve for writing", &error)
             .hint("or serve it for reading only with --read-only")
     })?;
+    args.lock.settle(&image, "serve failed").await?;
     let device = Arc::new(Ledger::new(Arc::new(device)));
     let export = Export {
         name,
