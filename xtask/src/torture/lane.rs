@@ -81,11 +81,10 @@ impl Lane {
 
     /// The size of the image in bytes.
     pub(super) fn size(&self, stage: &Stage<'_>) -> u64 {
-        let blocks = stage.blocks * BLOCK as u64;
         if self.spec.has_file_system() {
-            2 * blocks
+            FILE_SYSTEM
         } else {
-            blocks
+            stage.blocks * BLOCK as u64
         }
     }
 
@@ -320,5 +319,8 @@ fn blocklist(cluster: &Cluster) -> &'static str {
 
 /// A client that is refused so often has noticed.
 const REFUSALS: u64 = 3;
+/// In a smaller one the file system's blocks would be smaller than those that are checked, and one of
+/// these written and read in parts.
+const FILE_SYSTEM: u64 = 512 << 20;
 const WATCH_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);

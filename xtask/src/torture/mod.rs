@@ -198,7 +198,8 @@ fn torture(
 fn lanes(task: &Task) -> anyhow::Result<Vec<Lane>> {
     let mut specs = task.lanes.clone();
     if specs.is_empty() {
-        let words = LANES.iter().map(|words| words.parse());
+        let words: &[&str] = if task.compare { &COMPARED } else { &LANES };
+        let words = words.iter().map(|words| words.parse());
         specs = words.collect::<anyhow::Result<_>>()?;
     }
     let mut lanes = Vec::new();
@@ -275,11 +276,18 @@ fn make_dir(seed: u64) -> anyhow::Result<(PathBuf, PathBuf)> {
 }
 
 /// The images that there are unless others are named.
-const LANES: [&str; 4] = [
+const LANES: [&str; 5] = [
+    "three:default:orbd+orbd",
+    "two:default:orbd+librbd",
+    "erasure:default:orbd",
     "three:layering:orbd",
-    "two:layering:orbd",
-    "erasure:layering:orbd",
-    "two:layering:ext4",
+    "two:default:ext4",
+];
+/// The same, where each is there twice: clients that do not get into each other's way.
+const COMPARED: [&str; 3] = [
+    "three:default:orbd",
+    "two:default:orbd",
+    "erasure:default:orbd",
 ];
 /// In so many rounds all kinds of faults come up.
 const PLAN_OF_ALL: usize = 200;
