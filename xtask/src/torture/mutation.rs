@@ -105,8 +105,9 @@ fn options(patch: &str) -> Vec<String> {
         let Some(options) = line.strip_prefix("torture: ") else {
             continue;
         };
-        for option in options.split("--").filter(|option| !option.is_empty()) {
-            let (name, value) = option.trim().split_once(' ').unwrap_or((option.trim(), ""));
+        let options = options.split("--").map(str::trim);
+        for option in options.filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once(' ').unwrap_or((option, ""));
             words.push(format!("--{name}"));
             if !value.is_empty() {
                 words.push(value.to_owned());
