@@ -103,9 +103,9 @@ async fn random_changes_are_kept_with_snapshots_in_between() {
         ..mapped(20 << 20)
     };
     let variants = [
-        ("ours-plain", mapped(60 << 20)),
-        ("ours-striped", striped),
-        ("ours-small", small),
+        ("random-plain", mapped(60 << 20)),
+        ("random-striped", striped),
+        ("random-small", small),
     ];
     for (name, options) in variants {
         rbd::create(&pool, name, &options).await.unwrap();
