@@ -121,12 +121,7 @@ async fn random_changes_are_kept_with_snapshots_in_between() {
         for round in 0..3 {
             changes.apply(&image, 12).await;
             image.release_lock().await.unwrap();
-            rbd(&[
-                "snap",
-                "create",
-                "--no-progress",
-                &format!("rbd/{name}@s{round}"),
-            ]);
+            rbd(&["snap", "create", &format!("rbd/{name}@s{round}")]);
             changes.apply(&image, 5).await;
             let size = changes.held.len() as u64;
             let size = if round == 1 {
@@ -222,7 +217,7 @@ async fn snapshots_are_read_by_their_maps() {
     let data = Random::new(61).bytes(3 << 20);
     image.write(2 << 20, data.clone()).await.unwrap();
     image.close().await.unwrap();
-    rbd(&["snap", "create", "--no-progress", "rbd/snap-read@s"]);
+    rbd(&["snap", "create", "rbd/snap-read@s"]);
     image
         .write(0, Random::new(62).bytes(16 << 20))
         .await
@@ -520,7 +515,7 @@ async fn maps_are_made_anew_as_upstream_does_while_the_image_is_written() {
         image.write(offset, data).await.unwrap();
     }
     image.close().await.unwrap();
-    rbd(&["snap", "create", "--no-progress", "rbd/rebuilt@s"]);
+    rbd(&["snap", "create", "rbd/rebuilt@s"]);
     for (offset, data) in writes(20) {
         image.write(offset, data).await.unwrap();
     }
@@ -572,7 +567,7 @@ async fn usage_and_changes_are_told_of_what_is_written_now() {
     let mut random = Random::new(97);
     image.write(5 << 20, random.bytes(3 << 20)).await.unwrap();
     image.close().await.unwrap();
-    rbd(&["snap", "create", "--no-progress", "rbd/told-now@s"]);
+    rbd(&["snap", "create", "rbd/told-now@s"]);
     image.refresh().await.unwrap();
     image.write(20 << 20, random.bytes(100)).await.unwrap();
     image.discard(4 << 20, 4 << 20).await.unwrap();
