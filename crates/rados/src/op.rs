@@ -556,6 +556,12 @@ impl Operation {
         self.is_write() && self.flags & request_flags::FULL_TRY == 0
     }
 
+    /// Whether OSDs keep it in order with writes: writes themselves, and signs of life of watches
+    /// (ceph: src/osd/osd_op_util.cc, `OpInfo::set_from_op`).
+    pub(crate) fn is_ordered_with_writes(&self) -> bool {
+        self.is_write() || self.steps.iter().any(|step| step.code == OpCode::WATCH)
+    }
+
     /// Bytes of input of all steps: what an operation in flight keeps in memory.
     pub(crate) fn input_len(&self) -> usize {
         self.steps.iter().map(|step| step.input.len()).sum()

@@ -174,15 +174,7 @@ impl View {
         if !op.operation.respects_full() {
             return None;
         }
-        let pool = map.pool(op.target.locator.pool).map(|pool| pool.flags);
-        match pool {
-            Some(pool) if pool.contains(PoolFlags::FULL | PoolFlags::FULL_QUOTA) => {
-                Some(Pause::Full(Errno::EDQUOT))
-            }
-            Some(pool) if pool.contains(PoolFlags::FULL) => Some(Pause::Full(Errno::ENOSPC)),
-            _ if flags.contains(MapFlags::FULL) => Some(Pause::Full(Errno::ENOSPC)),
-            _ => None,
-        }
+        want_of_room(map, op.target.locator.pool).map(Pause::Full)
     }
 
     /// Whether an operation that was sent by the map before this one has to be sent again: the OSDs
@@ -210,6 +202,17 @@ impl View {
         let (Some(new), Some(old)) = (map.pool(id), before.pool(id)) else {
             return true;
         };
+        // An OSD that knows of the want of room drops what was sent before, and expects that it is sent
+        // again: when there is room, or else at once (ceph: src/osd/PrimaryLogPG.cc,
+        // `PrimaryLogPG::do_op`, `last_epoch_marked_full`).
+        let pool = op.target.locator.pool;
+        if op.operation.is_ordered_with_writes()
+            && !op.operation.respects_full()
+            && want_of_room(map, pool).is_some()
+            && want_of_room(before, pool).is_none()
+        {
+            return true;
+        }
         if new.last_force_op_resend > before.epoch()
             || base.last_force_op_resend > before.epoch()
             || old.is_split_or_merged(op.aim.pg.pg.seed, new.pg_num)
@@ -231,6 +234,17 @@ impl View {
                 || current.placements.placement(pg).acting != before.placement(pg).acting;
         }
         target.primary != Some(op.aim.osd)
+    }
+}
+
+/// What writes to a pool fail with for want of room, if there is none.
+fn want_of_room(map: &OsdMap, pool: PoolId) -> Option<Errno> {
+    let flags = map.pool(pool).map(|pool| pool.flags);
+    match flags {
+        Some(pool) if pool.contains(PoolFlags::FULL | PoolFlags::FULL_QUOTA) => Some(Errno::EDQUOT),
+        Some(pool) if pool.contains(PoolFlags::FULL) => Some(Errno::ENOSPC),
+        _ if map.flags().contains(MapFlags::FULL) => Some(Errno::ENOSPC),
+        _ => None,
     }
 }
 

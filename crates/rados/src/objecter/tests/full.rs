@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::encode::Change;
+use super::encode::{Change, Request};
 use super::world::{POOL, World, play, quiet};
 use crate::config::ObjecterOptions;
+use crate::op::WatchStep;
 use crate::osdmap::{MapFlags, PoolFlags};
 use crate::{Errno, Operation, Result};
 
@@ -115,5 +116,48 @@ fn what_frees_space_and_what_reads_is_sent_to_full_pools() {
         conn.answer(&request, 0);
         read.await.unwrap().unwrap();
         world.assert_idle();
+    });
+}
+
+/// The OSD drops what it gets after it has the map that was sent before, if it is one that it keeps in
+/// order with writes, although nobody waits for room with these.
+#[test]
+fn what_does_not_wait_for_room_is_sent_again_when_there_is_none() {
+    play(async {
+        let full = |world: &World| pool_flags(world, PoolFlags::FULL);
+        let cluster_full = |_: &World| Change {
+            flags: Some(MapFlags::FULL),
+            ..Change::default()
+        };
+        let changes: [&dyn Fn(&World) -> Change; 2] = [&full, &cluster_full];
+        for change in changes {
+            let mut world = World::new().await;
+            let ping = Operation::new().watch(WatchStep::Ping, 7, 0, 30);
+            let ping = world.submit(POOL, ping).await;
+            let mut conn = world.peers[0].accept().await;
+            let first = conn.request().await.unwrap();
+            let delete = Operation::new().delete().full_try();
+            let delete = world.submit(POOL, delete).await;
+            let second = conn.request().await.unwrap();
+            let read = world.submit(POOL, Operation::new().read(0, 1)).await;
+            let third = conn.request().await.unwrap();
+            let change = change(&world);
+            world.change(&change);
+            let again = conn.requests().await;
+            let of = |request: &Request| (request.tid, request.attempt + 1);
+            let expected = [of(&first), of(&second)];
+            let found: Vec<_> = again.iter().map(|r| (r.tid, r.attempt)).collect();
+            assert_eq!(found, expected);
+            // What goes on about a pool that was full already changes nothing.
+            world.change(&change);
+            assert_eq!(conn.requests().await, []);
+            for request in again.iter().chain([&third]) {
+                conn.answer(request, 0);
+            }
+            for outcome in [ping, delete, read] {
+                outcome.await.unwrap().unwrap();
+            }
+            world.assert_idle();
+        }
     });
 }
