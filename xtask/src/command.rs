@@ -17,6 +17,12 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a program and returns what it said on standard error.
+pub(crate) fn diagnostics(command: &mut Command) -> anyhow::Result<String> {
+    let output = run(command, &[])?;
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// Runs a program with `input` on its standard input and returns what it printed.
 pub(crate) fn filtered(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(run(command, input)?.stdout)

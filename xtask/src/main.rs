@@ -4,6 +4,7 @@
 mod cluster;
 mod command;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod test;
 mod torture;
@@ -29,6 +30,8 @@ enum Task {
     Cluster(cluster::Task),
     /// The whole way once: from no cluster at all to a file that is read back.
     Demo(demo::Task),
+    /// Runs fuzz targets, one for each processor at a time
+    Fuzz(fuzz::Task),
     /// Everything that has to hold before a change goes in.
     Test(test::Task),
     /// Load that is checked, on a cluster that falls apart and comes back.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Cluster(task) => cluster::run(task).map(|()| ExitCode::SUCCESS),
         Task::Demo(task) => demo::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(task) => fuzz::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Test(task) => test::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Torture(task) => torture::run(&task).map(|()| ExitCode::SUCCESS),
         Task::TortureClient(task) => torture::client::run(&task),
