@@ -29,6 +29,9 @@ pub(crate) struct Task {
     /// Ends the guest after so many seconds, with status 124.
     #[arg(long, default_value_t = 300)]
     time_limit: u32,
+    /// Leaves 127.0.0.0/8 to the guest: clusters are then started in it, not used from it.
+    #[arg(long)]
+    own_loopback: bool,
     /// The command, as for a shell; several words are joined by spaces.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -40,6 +43,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<ExitCode> {
         smp: task.smp,
         memory_mib: task.memory,
         time_limit: Duration::from_secs(task.time_limit.into()),
+        has_own_loopback: task.own_loopback,
         ..prepare()?
     };
     match guest.run(&task.command.join(" ")) {
@@ -65,6 +69,7 @@ pub(crate) fn prepare() -> anyhow::Result<Guest> {
         smp: 2,
         memory_mib: 2048,
         time_limit: Duration::from_secs(300),
+        has_own_loopback: false,
     })
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Guest {
     pub(crate) smp: u32,
     pub(crate) memory_mib: u32,
     pub(crate) time_limit: Duration,
+    /// Whether 127.0.0.0/8 in the guest is its own rather than this machine's.
+    pub(crate) has_own_loopback: bool,
 }
 
 /// The guest had to be ended.
@@ -80,7 +82,13 @@ impl Guest {
         qemu.args(["-m", &self.memory_mib.to_string()]);
         qemu.arg("-kernel").arg(&self.kernel);
         qemu.arg("-initrd").arg(&self.initramfs);
-        qemu.args(["-append", &KERNEL_LINE.join(" ")]);
+        let mut kernel_line = KERNEL_LINE.to_vec();
+        if !self.has_own_loopback {
+            kernel_line.extend(GUEST_ADDRESSES);
+            qemu.args(["-netdev", "user,id=net"]);
+            qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        }
+        qemu.args(["-append", &kernel_line.join(" ")]);
         let share = "security_model=none,multidevs=remap";
         qemu.args([
             "-fsdev",
@@ -91,8 +99,6 @@ impl Guest {
         qemu.args(["-fsdev", &format!("local,id=io,path={io_path},{share}")]);
         qemu.args(["-device", "virtio-9p-pci,fsdev=io,mount_tag=io"]);
         qemu.args(["-device", "virtio-rng-pci"]);
-        qemu.args(["-netdev", "user,id=net"]);
-        qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         let console = io.join("console").display().to_string();
         qemu.args(["-serial", &format!("file:{console}")]);
         qemu.args(["-serial", "stdio"]);
@@ -129,7 +135,7 @@ fn console_tail(io: &Path) -> String {
     format!("; its console:\n{}", tail.join("\n"))
 }
 
-const KERNEL_LINE: [&str; 10] = [
+const KERNEL_LINE: [&str; 8] = [
     "console=ttyS0",
     "quiet",
     "panic=-1",
@@ -138,7 +144,7 @@ const KERNEL_LINE: [&str; 10] = [
     "audit=0",
     "tsc=reliable",
     "random.trust_cpu=on",
-    // What qemu's user-mode network gives its guests.
-    "guest_address=10.0.2.15",
-    "guest_gateway=10.0.2.2",
 ];
+
+/// What qemu's user-mode network gives its guests.
+const GUEST_ADDRESSES: [&str; 2] = ["guest_address=10.0.2.15", "guest_gateway=10.0.2.2"];
