@@ -139,6 +139,26 @@ async fn discards_reach_the_device_and_sizes_the_kernel() {
     attached.detach(LIMIT, false).await.unwrap();
 }
 
+/// With several connections the driver would give up the one on which a request takes long, and with the last of them the
+/// request.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_may_take_as_long_as_they_like() {
+    if !has_driver().await {
+        return;
+    }
+    let device = MemoryDevice::new(MIB);
+    let options = AttachOptions {
+        connections: 2,
+        ..AttachOptions::default()
+    };
+    let mut attached = attach(&device, &options).await;
+    let name = attached.path().file_name().unwrap().to_str().unwrap();
+    let limit = std::fs::read_to_string(format!("/sys/block/{name}/queue/io_timeout")).unwrap();
+    let limit = Duration::from_millis(limit.trim().parse().unwrap());
+    assert!(limit > Duration::from_secs(14 * 24 * 3600), "{limit:?}");
+    attached.detach(LIMIT, false).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_device_takes_no_writes() {
     if !has_driver().await {

@@ -31,8 +31,9 @@ pub struct NbdBackend;
 
 /// A device attached as `/dev/nbdN`.
 ///
-/// If this process dies, the kernel keeps requests for
-/// [`dead_connection_timeout`](AttachOptions::dead_connection_timeout) before it fails them.
+/// If this process dies, the kernel keeps new requests for
+/// [`dead_connection_timeout`](AttachOptions::dead_connection_timeout) before it fails them. Those that were under way it keeps
+/// until somebody disconnects the device.
 #[derive(Debug)]
 pub struct NbdAttachment {
     index: u32,

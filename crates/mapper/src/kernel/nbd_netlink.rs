@@ -132,6 +132,16 @@ impl NbdDriver {
 }
 
 impl Connect {
+    /// Seconds after which the driver takes a connection that has not answered a request for a dead one: never, for a cluster
+    /// that is slow or down is no reason to fail what was written. Zero stands for that, but only if there is no other
+    /// connection to try. With several it stands for the block layer's thirty seconds.
+    const fn request_timeout(&self) -> u64 {
+        match self.sockets.len() {
+            0 | 1 => 0,
+            _ => LONGEST_TIMEOUT,
+        }
+    }
+
     fn attributes(&self) -> Result<Attributes> {
         let mut sockets = nested(attribute::SOCKETS)?;
         for socket in &self.sockets {
@@ -142,8 +152,7 @@ impl Connect {
         let mut attributes = vec![
             number(attribute::SIZE_BYTES, self.size_bytes)?,
             number(attribute::BLOCK_SIZE_BYTES, u64::from(self.sector_bytes))?,
-            // Zero is for ever: a cluster that is slow or down is no reason to fail what was written.
-            number(attribute::TIMEOUT, 0u64)?,
+            number(attribute::TIMEOUT, self.request_timeout())?,
             number(attribute::SERVER_FLAGS, u64::from(self.transmission_flags))?,
             number(attribute::DEAD_CONN_TIMEOUT, self.dead_connection_timeout)?,
             sockets,
@@ -227,6 +236,10 @@ fn nest(outer: Attr, inner: &Attr) -> Result<Attr> {
         .nest(inner)
         .map_err(|error| Error::Netlink(error.to_string()))
 }
+
+/// As good as for ever, in seconds: 23 days. The kernel counts it in ticks, up to a thousand a second, of which it tells 2^31
+/// apart.
+const LONGEST_TIMEOUT: u64 = 2_000_000;
 
 const FAMILY: &str = "nbd";
 const VERSION: u8 = 1;
