@@ -68,6 +68,8 @@ impl ProcessId {
             // If it is this process still, the descriptor cannot be another's.
             Ok(process) => Ok(self.is_alive().then_some(process)),
             Err(Errno::SRCH) => Ok(None),
+            // Somebody it has started is left, and its number with him: that of his group or session, but of no process.
+            Err(Errno::INVAL) if !self.is_alive() => Ok(None),
             Err(error) => Err(Error::system("find a daemon")(error)),
         }
     }
@@ -142,6 +144,34 @@ mod tests {
         child.wait().unwrap();
         process.signal(Signal::TERM).unwrap();
         assert!(process.wait(LIMIT).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_process_is_gone_even_if_its_group_is_not() {
+        use std::os::unix::process::CommandExt;
+
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 1000 >&2 & echo $!; read line"]);
+        let mut shell = shell
+            .process_group(0)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(shell.id()).unwrap();
+        let process = ProcessId {
+            pid,
+            start_time: start_time(pid).unwrap(),
+        };
+        drop(shell.stdin.take());
+        let left = std::io::read_to_string(shell.stdout.take().unwrap()).unwrap();
+        shell.wait().unwrap();
+        let is_gone = process.wait(Duration::ZERO).await;
+        let signalled = process.signal(Signal::TERM);
+        let left = Pid::from_raw(left.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(left, Signal::KILL).unwrap();
+        assert!(is_gone.unwrap());
+        signalled.unwrap();
     }
 
     #[tokio::test]
