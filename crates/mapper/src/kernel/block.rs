@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use tokio::time::timeout_at;
 use tracing::debug;
 
 use super::openers;
@@ -49,13 +50,18 @@ pub(crate) async fn write_back(
     limit: Duration,
     is_forced: bool,
 ) -> Result<Option<File>> {
+    let deadline = Instant::now() + limit;
     let device = path.to_owned();
-    let opened = blocking("open a device", move || open_exclusively(&device)).await;
+    let action = "open a device";
+    // Waits for whoever opens it at the same time, and he for the kernel that looks for partitions.
+    let opening = blocking(action, move || open_exclusively(&device));
+    let opened = timeout_at(deadline.into(), opening)
+        .await
+        .map_err(|_| Error::TimedOut { action, limit })?;
     let ours = match opened {
         Err(Error::Busy { .. }) if is_forced => None,
         opened => Some(opened?),
     };
-    let deadline = Instant::now() + limit;
     if !is_forced {
         openers::wait_until_none(path).await?;
     }
@@ -71,7 +77,7 @@ pub(crate) async fn write_back(
         sys::flush_buffers(&opened).map_err(Error::path("drop the cache of", device))
     });
     let action = "write a device back";
-    tokio::time::timeout_at(deadline.into(), dropped)
+    timeout_at(deadline.into(), dropped)
         .await
         .map_err(|_| Error::TimedOut { action, limit })??;
     Ok(ours)

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustix::net::sockopt;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -24,6 +25,7 @@ use crate::blocking::blocking;
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
 use crate::nbd::{ExportInfo, Session, TransmissionOptions, transmit};
+use crate::sync;
 
 /// Attaches devices as `/dev/nbdN`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,6 +107,7 @@ impl DeviceBackend for NbdBackend {
             }
         };
         block::tune_queue(&name, limits);
+        look_for_partitions(&path).await;
         debug!(path = %path.display(), "attached");
         Ok(NbdAttachment {
             index,
@@ -155,10 +158,7 @@ impl Attachment for NbdAttachment {
         let driver = require_driver().await?;
         driver.disconnect(self.index).await?;
         drop(ours);
-        if tokio::time::timeout(limit, self.connections.wait())
-            .await
-            .is_err()
-        {
+        if timeout(limit, self.connections.wait()).await.is_err() {
             // The kernel is gone, what is still being done for it matters to nobody.
             warn!(path = %self.path.display(), "requests are still under way");
             self.stop.cancel();
@@ -169,7 +169,18 @@ impl Attachment for NbdAttachment {
     }
 }
 
+/// Opens a device for the first time, which has the kernel look for partitions: later nobody has to wait for that, least of all
+/// when there is nobody who answers. By another process, as this one is the one to answer.
+async fn look_for_partitions(path: &Path) {
+    if let Err(error) = sync::file(path, PARTITIONS_LIMIT).await {
+        debug!(path = %path.display(), error = error.with_causes(), "no partitions looked for");
+    }
+}
+
 /// Disconnects a device that nobody serves any more, if it is still there.
+///
+/// Opening it may wait for requests that only end when it is disconnected, such as those of a daemon that was killed while it
+/// waited for its own device. By force that is not waited for.
 pub(super) async fn release_orphan(orphan: &Orphan<'_>, is_forced: bool) -> Result<()> {
     let index = index_of(orphan.path)?;
     let driver = require_driver().await?;
@@ -178,12 +189,16 @@ pub(super) async fn release_orphan(orphan: &Orphan<'_>, is_forced: bool) -> Resu
         return Ok(());
     }
     let path = orphan.path.to_owned();
-    let ours = blocking("open a device", move || block::open_exclusively(&path)).await;
-    if let Err(error @ Error::Busy { .. }) = ours
-        && !is_forced
-    {
-        return Err(error);
-    }
+    let opening = blocking("open a device", move || block::open_exclusively(&path));
+    // Kept open until the device is gone, so that nobody can mount it.
+    let _ours = if is_forced {
+        timeout(FORCED_OPEN_LIMIT, opening).await.ok()
+    } else {
+        match opening.await {
+            Err(error @ Error::Busy { .. }) => return Err(error),
+            opened => Some(opened),
+        }
+    };
     driver.disconnect(index).await
 }
 
@@ -241,6 +256,12 @@ fn index_of(path: &Path) -> Result<u32> {
         source: std::io::ErrorKind::InvalidInput.into(),
     })
 }
+
+/// How long the kernel may take to read the beginning of a device.
+const PARTITIONS_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long opening a device that is not served may take before that is no longer waited for.
+const FORCED_OPEN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Bytes of a socket's buffer.
 const SOCKET_BUFFER: usize = 1 << 20;
