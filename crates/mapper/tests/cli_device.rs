@@ -1,14 +1,16 @@
 //! `orbd serve`, `map` and `mount` on a real cluster: what goes through the device is found by `rbd`.
 //!
 //! Needs the packages that `minicluster` starts clusters from, `qemu-img`, and for devices root, `/dev/fuse` and
-//! `/dev/loop-control`.
+//! `/dev/loop-control`; or, with `ORBD_TEST_DEVICE_TYPE=nbd`, the kernel's NBD driver.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 
 use std::path::Path;
 
+use mapper::kernel::DeviceType;
 use minicluster::{Cluster, Store};
+use support::kernel_device::device_type;
 use support::place::{Place, Server, contents, tool};
 
 #[test]
@@ -107,7 +109,14 @@ fn the_lock_is_kept_handed_over_or_waited_for_as_told() {
         "plain",
     ]);
     for options in ["exclusive", "lock_on_read"] {
-        let map = ["map", "--device-type", "fuse", "-o", options, "plain"];
+        let map = [
+            "map",
+            "--device-type",
+            device_type().name(),
+            "-o",
+            options,
+            "plain",
+        ];
         let (status, said) = place.fails(&map);
         assert_eq!(status, 22, "{said}");
         assert!(
@@ -127,7 +136,7 @@ fn the_lock_is_kept_handed_over_or_waited_for_as_told() {
     let map = [
         "map",
         "--device-type",
-        "fuse",
+        device_type().name(),
         "-o",
         "exclusive,lock_timeout=5",
         "disk",
@@ -150,7 +159,13 @@ fn the_lock_is_kept_handed_over_or_waited_for_as_told() {
     assert!(place.exported("disk") == contents(4 << 20));
 
     // For reading, too.
-    let device = place.works(&["map", "--device-type", "fuse", "--lock-on-read", "disk"]);
+    let device = place.works(&[
+        "map",
+        "--device-type",
+        device_type().name(),
+        "--lock-on-read",
+        "disk",
+    ]);
     let input = format!("if={}", device.trim_end());
     tool(
         "dd",
@@ -169,7 +184,13 @@ fn an_image_becomes_a_file_system_and_keeps_its_files() {
     place.works(&["create", "--size", "64", "disk"]);
     let directory = place.path("mnt");
     std::fs::create_dir(&directory).unwrap();
-    let mount = ["mount", "--device-type", "fuse", "disk", &directory];
+    let mount = [
+        "mount",
+        "--device-type",
+        device_type().name(),
+        "disk",
+        &directory,
+    ];
     let mounted = place.works(&mount);
     assert!(
         mounted.ends_with(&format!(" on {directory} type ext4 (new)\n")),
@@ -179,7 +200,7 @@ fn an_image_becomes_a_file_system_and_keeps_its_files() {
 
     let listed = place.works(&["device", "list", "--format", "json"]);
     assert!(listed.contains("\"name\":\"disk\""), "{listed}");
-    let (status, said) = place.fails(&["map", "--device-type", "fuse", "disk"]);
+    let (status, said) = place.fails(&["map", "--device-type", device_type().name(), "disk"]);
     assert_eq!(status, 16, "{said}");
     let (status, said) = place.fails(&["unmap", "disk"]);
     assert_eq!(status, 16, "{said}");
@@ -209,9 +230,13 @@ fn an_image_becomes_a_file_system_and_keeps_its_files() {
 fn a_device_goes_as_it_came() {
     let place = Place::new();
     place.works(&["create", "--size", "8", "disk"]);
-    let device = place.works(&["map", "--device-type", "fuse", "rbd/disk"]);
+    let device = place.works(&["map", "--device-type", device_type().name(), "rbd/disk"]);
     let device = device.trim_end();
-    assert!(device.starts_with("/dev/loop"), "{device}");
+    let kind = match device_type() {
+        DeviceType::Nbd => "/dev/nbd",
+        _ => "/dev/loop",
+    };
+    assert!(device.starts_with(kind), "{device}");
     let source = contents(8 << 20);
     std::fs::write(place.path("source"), &source).unwrap();
     let (from, to) = (
@@ -228,7 +253,7 @@ fn a_device_goes_as_it_came() {
     assert!(std::fs::read(place.path("exported")).unwrap() == source);
     // Neither mappings nor logs are left.
     place.assert_clean();
-    let (status, said) = place.fails(&["map", "--device-type", "fuse", "nosuch"]);
+    let (status, said) = place.fails(&["map", "--device-type", device_type().name(), "nosuch"]);
     assert_eq!(status, 2, "{said}");
     assert!(said.starts_with("orbd: "), "{said}");
     place.cluster.destroy().unwrap();

@@ -12,14 +12,15 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use minicluster::Release;
-use support::LoopDevice;
+use support::close_without_waiting;
+use support::kernel_device::KernelDevice;
 use support::place::{Place, signal, tool};
 
 const BLOCK: usize = 4096;
 /// What nothing in these tests takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn until(is_so: impl Fn() -> bool) {
+fn until(mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < LIMIT);
@@ -27,7 +28,7 @@ fn until(is_so: impl Fn() -> bool) {
     }
 }
 
-fn open(device: &LoopDevice) -> File {
+fn open(device: &KernelDevice) -> File {
     OpenOptions::new().write(true).open(device.path()).unwrap()
 }
 
@@ -49,9 +50,8 @@ fn a_device_without_its_cluster_is_given_up_by_force_and_not_otherwise() {
 
     place.pause(true);
     assert_eq!(place.state(), "unreachable");
-    // Stays in the kernel's cache, until somebody wants it written.
     written.write_all_at(&[2; 2 * BLOCK], 0).unwrap();
-    drop(written);
+    close_without_waiting(written);
     let began = Instant::now();
     let (status, said) = place.fails(&["unmap", "--timeout", "6", "disk"]);
     assert_eq!(status, 110, "{said}");
@@ -73,7 +73,9 @@ fn a_device_without_its_cluster_is_given_up_by_force_and_not_otherwise() {
     );
 
     place.pause(true);
-    open(&device).write_all_at(&[3; BLOCK], 0).unwrap();
+    let written = open(&device);
+    written.write_all_at(&[3; BLOCK], 0).unwrap();
+    close_without_waiting(written);
     let began = Instant::now();
     let output = place.run(&["unmap", "--force", "--timeout", "1", "disk"]);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -94,6 +96,35 @@ fn a_device_without_its_cluster_is_given_up_by_force_and_not_otherwise() {
     assert!(!device.is_there());
     place.assert_clean();
     place.pause(false);
+    place.cluster.destroy().unwrap();
+}
+
+#[test]
+fn a_daemon_that_is_told_to_end_writes_back_and_gives_its_device_up() {
+    let place = Place::new();
+    place.works(&["create", "--size", "8", "disk"]);
+    let device = place.map("disk");
+    let daemon = place.daemon();
+    let written = open(&device);
+    written.write_all_at(&[1; BLOCK], 0).unwrap();
+    // Whoever has it open still gets what he writes written.
+    signal(daemon, "TERM");
+    until(|| place.log().contains("the device is not given up"));
+    written.write_all_at(&[2; BLOCK], BLOCK as u64).unwrap();
+    written.sync_all().unwrap();
+    written.write_all_at(&[3; BLOCK], 2 * BLOCK as u64).unwrap();
+    drop(written);
+    assert_eq!(place.state(), "attached");
+    signal(daemon, "TERM");
+    until(|| place.works(&["device", "list"]).is_empty());
+    assert!(!device.is_there());
+    place.assert_clean();
+    let exported = place.exported("disk");
+    for number in 0..3_u8 {
+        let start = usize::from(number) * BLOCK;
+        let block = &exported[start..start + BLOCK];
+        assert!(block.iter().all(|byte| *byte == number + 1), "{number}");
+    }
     place.cluster.destroy().unwrap();
 }
 
@@ -147,9 +178,12 @@ fn a_killed_daemon_has_lost_nothing_that_was_flushed() {
         let mut flushed = vec![0_u64; 1024];
         let file = open(&device);
         let mut pending = Vec::new();
+        let mut unmap = place.command(&["unmap", "disk"]);
         let killer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(700 + u64::from(round) * 400));
             signal(daemon, "KILL");
+            // The NBD driver keeps requests that are under way until then.
+            until(|| unmap.status().unwrap().success());
         });
         for number in 1.. {
             // Scattered, and each block is written again and again.
@@ -168,9 +202,8 @@ fn a_killed_daemon_has_lost_nothing_that_was_flushed() {
                 }
             }
         }
-        killer.join().unwrap();
         drop(file);
-        place.works(&["unmap", "disk"]);
+        killer.join().unwrap();
         assert!(!device.is_there());
         place.assert_clean();
         let exported = place.exported("disk");
@@ -206,8 +239,7 @@ fn a_file_system_without_its_cluster_is_unmounted_by_force() {
     place.works(&["create", "--size", "64", "disk"]);
     let directory = place.path("mnt");
     std::fs::create_dir(&directory).unwrap();
-    let mount = ["mount", "--device-type", "fuse", "disk", &directory];
-    place.works(&mount);
+    place.mount("disk", &directory);
     let mut file = File::create(format!("{directory}/file")).unwrap();
     file.write_all(&[1; 64 << 10]).unwrap();
     file.sync_all().unwrap();
@@ -231,7 +263,7 @@ fn a_file_system_without_its_cluster_is_unmounted_by_force() {
     drop(file);
 
     place.pause(false);
-    place.works(&mount);
+    place.mount("disk", &directory);
     let kept = std::fs::read(format!("{directory}/file")).unwrap();
     assert!(kept.len() >= 64 << 10 && kept[..64 << 10].iter().all(|byte| *byte == 1));
 
@@ -241,7 +273,7 @@ fn a_file_system_without_its_cluster_is_unmounted_by_force() {
     place.works(&["umount", &directory]);
     assert!(!is_mounted(&directory));
     place.assert_clean();
-    place.works(&mount);
+    place.mount("disk", &directory);
     place.works(&["umount", &directory]);
     place.cluster.destroy().unwrap();
 }
@@ -257,7 +289,7 @@ fn a_mounted_device_is_kept_unless_by_force() {
     place.works(&["create", "--size", "64", "disk"]);
     let directory = place.path("mnt");
     std::fs::create_dir(&directory).unwrap();
-    place.works(&["mount", "--device-type", "fuse", "disk", &directory]);
+    place.mount("disk", &directory);
     std::fs::write(format!("{directory}/file"), [7; 64 << 10]).unwrap();
     let (status, said) = place.fails(&["unmap", "disk"]);
     assert_eq!(status, 16, "{said}");
@@ -275,7 +307,7 @@ fn a_mounted_device_is_kept_unless_by_force() {
     );
     tool("umount", &["-l", &directory]);
     place.assert_clean();
-    place.works(&["mount", "--device-type", "fuse", "disk", &directory]);
+    place.mount("disk", &directory);
     let kept = std::fs::read(format!("{directory}/file")).unwrap();
     assert_eq!(kept, [7; 64 << 10]);
     place.works(&["umount", &directory]);

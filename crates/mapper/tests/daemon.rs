@@ -1,6 +1,6 @@
 //! Going to the background: this program starts itself again as a daemon that serves a device in memory.
 //!
-//! Needs root, `/dev/fuse` and `/dev/loop-control`. It has no harness, since it has to do different things depending on
+//! Needs root, `/dev/fuse` and `/dev/loop-control`; or, with `ORBD_TEST_DEVICE_TYPE=nbd`, the kernel's NBD driver. It has no harness, since it has to do different things depending on
 //! its arguments.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -16,17 +16,16 @@ use mapper::control::{self, ClusterState, Control, Status, Stop};
 use mapper::daemon::{Daemon, spawn};
 use mapper::device::memory::MemoryDevice;
 use mapper::device::{Ledger, Tally};
-use mapper::kernel::{
-    AttachOptions, Attachment, DeviceBackend, DeviceType, Identity, LoopBackend, Orphan,
-};
+use mapper::kernel::{AttachOptions, Attachment, DeviceBackend, DeviceType, Identity, Orphan};
 use mapper::mount::{MountOptions, mount, unmount};
 use mapper::serving::{Masters, Probe, Served, Signals, serve_until_stopped};
 use mapper::state::{MappedSpec, Mapping, ProcessId, Query, Registry};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use support::{LoopDevice, MIB, run};
+use support::kernel_device::{KernelDevice, device_type};
+use support::{MIB, run};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 const INTERNAL: &str = "internal-daemon";
 const SECRET: &str = "AQDnobodyShouldSeeThis";
 
@@ -90,11 +89,11 @@ async fn serve(daemon: Daemon, orders: Orders) {
     let mapping = Mapping {
         process: ProcessId::current().unwrap(),
         spec: spec(),
-        device_type: DeviceType::Fuse,
+        device_type: device_type(),
         is_read_only: false,
         device: None,
         mount_point: None,
-        identifier: None,
+        identifier: Some(spec().to_string()),
         identity: Identity::default(),
         log_file: None,
     };
@@ -110,8 +109,11 @@ async fn serve(daemon: Daemon, orders: Orders) {
         signals: Signals::new().unwrap(),
         control: Control::listen(&socket, Arc::clone(&served)).unwrap(),
     };
-    let options = AttachOptions::default();
-    let mut attached = LoopBackend
+    let options = AttachOptions {
+        identifier: claim.mapping().identifier.clone(),
+        ..AttachOptions::default()
+    };
+    let mut attached = device_type()
         .attach(Arc::new(ledger), &options)
         .await
         .unwrap();
@@ -168,6 +170,17 @@ async fn start(behaviour: &str, directory: &Path, limit: Duration) -> mapper::Re
     spawn(&[INTERNAL], &orders, Some(&log), limit).await
 }
 
+/// Starts one that must be ready, and gives the device.
+async fn started(behaviour: &str, directory: &Path) -> PathBuf {
+    match start(behaviour, directory, LIMIT).await {
+        Ok(device) => device,
+        Err(error) => {
+            let said = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+            panic!("{behaviour}: {}\n{said}", error.with_causes());
+        }
+    }
+}
+
 /// Sees to it that no daemon survives a test that fails.
 struct Reaper(PathBuf);
 
@@ -210,8 +223,8 @@ async fn a_silent_daemon_is_killed() {
 async fn a_mapping_outlives_the_command() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
-    let device = start("serve", dir.path(), LIMIT).await.unwrap();
-    let seen = LoopDevice::at(&device);
+    let device = started("serve", dir.path()).await;
+    let seen = KernelDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry
         .find(&Query::Device(device.clone()))
@@ -282,8 +295,8 @@ async fn a_mapping_outlives_the_command() {
 async fn a_killed_daemon_leaves_a_stale_mapping() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
-    let device = start("serve", dir.path(), LIMIT).await.unwrap();
-    let seen = LoopDevice::at(&device);
+    let device = started("serve", dir.path()).await;
+    let seen = KernelDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
     signal(&mapping, Signal::KILL);
@@ -297,19 +310,8 @@ async fn a_killed_daemon_leaves_a_stale_mapping() {
         .unwrap();
     assert!(!stale.is_alive());
     let orphan = stale.orphan().unwrap();
-    // What has become somebody else's in the meantime is left alone.
-    let stranger = dir.path().join("stranger");
-    std::fs::write(&stranger, vec![0; 1 << 20]).unwrap();
-    let borrowed = run("losetup", &["--show", "-f", stranger.to_str().unwrap()]).await;
-    let borrowed = PathBuf::from(String::from_utf8(borrowed.stdout).unwrap().trim());
-    let mistaken = Orphan {
-        path: &borrowed,
-        ..orphan
-    };
-    let release = |orphan| DeviceType::Fuse.release_orphan(orphan, true, LIMIT);
-    release(&mistaken).await.unwrap();
-    assert!(LoopDevice::at(&borrowed).is_there());
-    support::succeed("losetup", &["-d", borrowed.to_str().unwrap()]).await;
+    a_stranger_is_left_alone(&orphan, dir.path()).await;
+    let release = |orphan| device_type().release_orphan(orphan, true, LIMIT);
     release(&orphan).await.unwrap();
     assert!(!seen.is_there());
     registry.remove_stale(&stale).unwrap();
@@ -317,11 +319,37 @@ async fn a_killed_daemon_leaves_a_stale_mapping() {
     assert!(!registry.socket(stale.process).exists());
 }
 
+/// What has become somebody else's in the meantime is not given up.
+async fn a_stranger_is_left_alone(orphan: &Orphan<'_>, dir: &Path) {
+    let release = |orphan| device_type().release_orphan(orphan, true, LIMIT);
+    if device_type() == DeviceType::Nbd {
+        let stranger = KernelDevice::at(orphan.path);
+        let mistaken = Orphan {
+            identifier: Some("another"),
+            ..*orphan
+        };
+        release(&mistaken).await.unwrap();
+        assert!(stranger.is_there());
+        return;
+    }
+    let file = dir.join("stranger");
+    std::fs::write(&file, vec![0; 1 << 20]).unwrap();
+    let borrowed = run("losetup", &["--show", "-f", file.to_str().unwrap()]).await;
+    let borrowed = PathBuf::from(String::from_utf8(borrowed.stdout).unwrap().trim());
+    let mistaken = Orphan {
+        path: &borrowed,
+        ..*orphan
+    };
+    release(&mistaken).await.unwrap();
+    assert!(KernelDevice::at(&borrowed).is_there());
+    support::succeed("losetup", &["-d", borrowed.to_str().unwrap()]).await;
+}
+
 async fn what_is_not_answered_is_kept_until_force_gives_it_up() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
-    let device = start("hold", dir.path(), LIMIT).await.unwrap();
-    let seen = LoopDevice::at(&device);
+    let device = started("hold", dir.path()).await;
+    let seen = KernelDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
     dirty(&device);
@@ -342,8 +370,8 @@ async fn what_is_not_answered_is_kept_until_force_gives_it_up() {
 async fn a_second_signal_is_force() {
     let dir = tempfile::tempdir().unwrap();
     let _reaper = Reaper(dir.path().to_owned());
-    let device = start("hold", dir.path(), LIMIT).await.unwrap();
-    let seen = LoopDevice::at(&device);
+    let device = started("hold", dir.path()).await;
+    let seen = KernelDevice::at(&device);
     let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
     let [mapping] = registry.list().unwrap().try_into().unwrap();
     dirty(&device);
@@ -366,8 +394,8 @@ async fn a_killed_daemon_does_not_wait_for_itself() {
     for behaviour in ["hold", "wait for itself"] {
         let dir = tempfile::tempdir().unwrap();
         let _reaper = Reaper(dir.path().to_owned());
-        let device = start(behaviour, dir.path(), LIMIT).await.unwrap();
-        let seen = LoopDevice::at(&device);
+        let device = started(behaviour, dir.path()).await;
+        let seen = KernelDevice::at(&device);
         let registry = Registry::open(Some(dir.path().to_owned())).unwrap();
         let [mapping] = registry.list().unwrap().try_into().unwrap();
         if behaviour == "hold" {
@@ -386,7 +414,7 @@ async fn a_killed_daemon_does_not_wait_for_itself() {
         };
         tokio::time::timeout(LIMIT, died).await.unwrap();
         let orphan = mapping.orphan().unwrap();
-        DeviceType::Fuse
+        device_type()
             .release_orphan(&orphan, true, LIMIT)
             .await
             .unwrap();
@@ -413,7 +441,7 @@ fn signal(mapping: &Mapping, signal: Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-/// Writes something that stays in the kernel's cache.
+/// Writes something that stays in the kernel's cache, unless the last who closes a device waits until it is written.
 fn dirty(device: &Path) {
     use std::os::unix::fs::FileExt;
 
@@ -422,6 +450,7 @@ fn dirty(device: &Path) {
         .open(device)
         .unwrap();
     device.write_all_at(&[7; DIRTY], 0).unwrap();
+    support::close_without_waiting(device);
 }
 
 async fn until_status(directory: &Path, mapping: &Mapping, is_it: impl Fn(&Status) -> bool) {

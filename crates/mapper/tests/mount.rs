@@ -1,6 +1,6 @@
-//! From a device to a mounted file system and back, on devices in memory behind FUSE and loop.
+//! From a device to a mounted file system and back, on devices in memory.
 //!
-//! Needs root, `/dev/fuse` and `/dev/loop-control`.
+//! Needs root, `/dev/fuse` and `/dev/loop-control`; or, with `ORBD_TEST_DEVICE_TYPE=nbd`, the kernel's NBD driver.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
@@ -11,18 +11,19 @@ use std::time::Duration;
 
 use mapper::Error;
 use mapper::device::memory::{MemoryDevice, Operation};
-use mapper::kernel::{AttachOptions, Attachment, DeviceBackend, LoopAttachment, LoopBackend};
+use mapper::kernel::{AnyAttachment, AttachOptions, Attachment, DeviceBackend};
 use mapper::mount::{MountOptions, MountPoint, mount, unmount};
+use support::kernel_device::device_type;
 use support::{MIB, succeed};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-async fn attach(device: &MemoryDevice, is_read_only: bool) -> LoopAttachment {
+async fn attach(device: &MemoryDevice, is_read_only: bool) -> AnyAttachment {
     let options = AttachOptions {
         is_read_only,
         ..AttachOptions::default()
     };
-    LoopBackend
+    device_type()
         .attach(Arc::new(device.clone()), &options)
         .await
         .unwrap()

@@ -7,10 +7,11 @@
     reason = "these are tests"
 )]
 
+pub(crate) mod kernel_device;
 pub(crate) mod place;
 pub(crate) mod side_by_side;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,35 +99,9 @@ impl TestServer {
     }
 }
 
-/// A loop device as it is now. Others may come later under the same path.
-#[derive(Debug)]
-pub(crate) struct LoopDevice {
-    path: PathBuf,
-    /// The kernel's own number, where it has one.
-    diskseq: Option<String>,
-}
-
-impl LoopDevice {
-    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        let diskseq = Self::sysfs(&path, "diskseq");
-        Self { path, diskseq }
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        self.path.to_str().unwrap()
-    }
-
-    /// Whether there is something behind it.
-    pub(crate) fn is_there(&self) -> bool {
-        Self::sysfs(&self.path, "loop/backing_file").is_some()
-            && Self::sysfs(&self.path, "diskseq") == self.diskseq
-    }
-
-    fn sysfs(path: &Path, name: &str) -> Option<String> {
-        let directory = Path::new("/sys/block").join(path.file_name()?);
-        std::fs::read_to_string(directory.join(name)).ok()
-    }
+/// Closes a device. The last who closes one of the NBD driver waits for all that was written to it, as long as that takes.
+pub(crate) fn close_without_waiting(device: std::fs::File) {
+    std::thread::spawn(move || drop(device));
 }
 
 /// Runs a program to its end, within a time limit.

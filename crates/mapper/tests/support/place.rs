@@ -8,7 +8,7 @@ use mapper::state::Registry;
 use minicluster::{Cluster, Store};
 use tempfile::TempDir;
 
-use super::LoopDevice;
+use super::kernel_device::{KernelDevice, device_type};
 
 /// A cluster with the pool `rbd`, and a directory for all that the commands leave behind.
 pub(crate) struct Place {
@@ -103,10 +103,21 @@ impl Place {
         }
     }
 
-    /// Maps an image with FUSE and a loop device, and gives the device.
-    pub(crate) fn map(&self, image: &str) -> LoopDevice {
-        let device = self.works(&["map", "--device-type", "fuse", image]);
-        LoopDevice::at(device.trim_end())
+    /// Maps an image and gives the device.
+    pub(crate) fn map(&self, image: &str) -> KernelDevice {
+        let device = self.works(&["map", "--device-type", device_type().name(), image]);
+        KernelDevice::at(device.trim_end())
+    }
+
+    /// Mounts an image.
+    pub(crate) fn mount(&self, image: &str, directory: &str) {
+        self.works(&[
+            "mount",
+            "--device-type",
+            device_type().name(),
+            image,
+            directory,
+        ]);
     }
 
     /// The number of the only daemon.
@@ -121,6 +132,17 @@ impl Place {
         let listed = self.works(&["device", "list", "--format", "json"]);
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         listed[0]["state"].as_str().unwrap().to_owned()
+    }
+
+    /// What the daemons that are there have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_dir(self.path("run"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            // One that goes now has nothing more to say.
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .collect()
     }
 
     /// Fails if commands have left anything behind.
