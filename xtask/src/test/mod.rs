@@ -3,6 +3,7 @@
 mod cargo;
 mod fuzz;
 mod harness;
+mod machine;
 mod releases;
 mod sources;
 mod torture;
@@ -29,6 +30,9 @@ pub(crate) struct Task {
     /// Only the tests on clusters, all of them, on every release that some Debian has.
     #[arg(long, conflicts_with = "releases")]
     all_releases: bool,
+    /// Only the tests of devices, all of them, with the NBD driver of the distribution's kernel in a virtual machine.
+    #[arg(long, conflicts_with_all = ["quick", "releases", "all_releases"])]
+    machine: bool,
 }
 
 /// How a step went.
@@ -71,6 +75,15 @@ impl Steps {
 pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     steps.run("packages", install);
+    if task.machine {
+        steps.run("devices in memory in a machine", || {
+            machine::test(DEVICES_IN_MEMORY, false)
+        });
+        steps.run("devices on clusters in a machine", || {
+            machine::test(DEVICES_ON_CLUSTERS, true)
+        });
+        return summarise(&steps.0);
+    }
     let releases = if task.all_releases {
         &Release::ALL
     } else {
@@ -120,6 +133,11 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
                 Err(why) => Ok(Outcome::Skipped(why)),
             });
         }
+    }
+    if !task.quick {
+        steps.run("devices in memory in a machine", || {
+            machine::test(DEVICES_IN_MEMORY, false)
+        });
     }
     steps.run("fuzz targets", fuzz::run);
     summarise(&steps.0)
@@ -180,6 +198,17 @@ fn passed() -> Outcome {
 
 /// Every integration test.
 const ALL_ON_CLUSTERS: &[&[&str]] = &[&["--workspace", "--test", "*"], WITHIN_RADOS];
+/// What needs a driver of the kernel, but no cluster.
+const DEVICES_IN_MEMORY: &[&str] = &[
+    "--test",
+    "nbd_kernel",
+    "--test",
+    "daemon",
+    "--test",
+    "mount",
+];
+/// What needs both.
+const DEVICES_ON_CLUSTERS: &[&str] = &["--test", "cli_unmap"];
 /// The least that has to work on every release: the test programs of this name.
 const SMOKE: &[&[&str]] = &[&["--workspace", "--test", "smoke"], WITHIN_RADOS];
 /// What looks at connections closer than programs can: of the crate `rados`. Asked for alone it would
