@@ -65,7 +65,8 @@ pub use pool::Pool;
 pub use read_policy::ReadPolicy;
 pub use snap_set::{CloneInfo, SnapSet};
 pub use watch::{
-    Notification, NotifyAnswer, NotifyAnswers, NotifyReply, Watch, WatchHandler, WatcherId,
+    Notification, NotifyAnswer, NotifyAnswers, NotifyReply, Watch, WatchHandler, WatchValidity,
+    WatcherId,
 };
 pub use watchers::{Watcher, Watchers};
 

@@ -86,10 +86,11 @@ pub(crate) async fn watch(
             error.into()
         }
     })?;
-    lock.set_client(ClientId {
+    let client = ClientId {
         gid: pool.cluster().global_id(),
         handle: watch.cookie(),
-    });
+    };
+    lock.set_client(client, watch.validity());
     Ok(watch)
 }
 

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::lease::{Lease, Notice};
 use super::reply::NotifyReply;
 use super::table::{Contents, Inbox, Listening};
+use super::validity::WatchValidity;
 use super::{Notification, WatchHandler};
 use crate::objecter::Linger;
 use crate::op::{Operation, WatchStep};
@@ -34,7 +34,6 @@ pub(super) struct Keeper {
     linger: Linger,
     inbox: Arc<Inbox>,
     _listening: Listening,
-    is_lost: Arc<AtomicBool>,
     /// Each notification that is handed out takes a place in the channel with it.
     replies: mpsc::Sender<Answer>,
     answers: mpsc::Receiver<Answer>,
@@ -58,7 +57,6 @@ impl Keeper {
         object: &str,
         cookie: u64,
         handler: Arc<dyn WatchHandler>,
-        is_lost: &Arc<AtomicBool>,
     ) -> Result<Self> {
         let objecter = pool.cluster().objecter();
         let timeout = pool.cluster().config().timeouts()?.watch;
@@ -81,12 +79,16 @@ impl Keeper {
             linger,
             inbox,
             _listening: listening,
-            is_lost: Arc::clone(is_lost),
             replies,
             answers,
             step: None,
             answering: JoinSet::new(),
         })
+    }
+
+    /// Tells whether the watch can be relied on.
+    pub(super) fn validity(&self) -> WatchValidity {
+        self.lease.validity().clone()
     }
 
     /// Keeps the watch alive until this client is blocklisted or shut down.
@@ -179,7 +181,6 @@ impl Keeper {
     }
 
     fn tell(&self, notice: Option<Notice>) {
-        self.is_lost.store(self.lease.is_lost(), Ordering::Release);
         match notice {
             Some(Notice::Lost(error)) => self.lost(&error),
             Some(Notice::Expired) => self.lost(&Error::WatchExpired {
@@ -197,7 +198,7 @@ impl Keeper {
 
     /// Nothing that is sent has any effect any more.
     fn end(self, error: &Error) {
-        self.is_lost.store(true, Ordering::Release);
+        self.lease.validity().end();
         if !self.lease.is_lost() {
             self.lost(error);
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::validity::WatchValidity;
 use crate::op::WatchStep;
 use crate::{Errno, Error};
 
@@ -27,6 +28,8 @@ pub(super) struct Lease {
     /// Until when the OSD keeps it for certain: so long after the last thing was sent that has been
     /// confirmed.
     valid_until: Instant,
+    /// The same for others, who may notice its end first. Has ended if the watch is lost.
+    validity: WatchValidity,
     /// Counts registrations.
     generation: u32,
     /// What is done next, and when.
@@ -56,6 +59,7 @@ impl Lease {
         let mut lease = Self {
             timeout,
             valid_until: sent + timeout,
+            validity: WatchValidity::new(sent, sent + timeout),
             generation: 0,
             next: WatchStep::Ping,
             due: sent,
@@ -93,6 +97,11 @@ impl Lease {
         self.is_lost
     }
 
+    /// Tells others whether the watch can be relied on.
+    pub(super) const fn validity(&self) -> &WatchValidity {
+        &self.validity
+    }
+
     /// What was in flight has been answered, or will not be.
     pub(super) fn ended(&mut self, now: Instant, result: Result<(), Error>) -> Option<Notice> {
         let (step, sent) = self.in_flight.take()?;
@@ -107,12 +116,19 @@ impl Lease {
     }
 
     fn confirmed(&mut self, now: Instant, step: WatchStep, sent: Instant) -> Option<Notice> {
-        self.valid_until = self.valid_until.max(sent + self.timeout);
+        let valid_until = self.valid_until.max(sent + self.timeout);
+        if !self.is_lost && !self.validity.extend(valid_until) {
+            // Somebody else has noticed the end in the meantime.
+            return self.expire(now);
+        }
+        self.valid_until = valid_until;
         if self.is_stale || self.valid_until <= now {
             self.register_again(now);
             return None;
         }
-        self.is_lost = false;
+        if std::mem::take(&mut self.is_lost) {
+            self.validity.begin(valid_until);
+        }
         self.plan(WatchStep::Ping, now.max(sent + self.interval()));
         (step != WatchStep::Ping).then_some(Notice::Missed)
     }
@@ -163,7 +179,7 @@ impl Lease {
 
     /// Sees whether the watch has not been confirmed for too long.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Notice> {
-        if self.is_lost || now < self.valid_until {
+        if self.is_lost || self.validity.is_valid_at(now) {
             return None;
         }
         self.give_up_ping();
@@ -179,6 +195,7 @@ impl Lease {
     }
 
     fn lose(&mut self, error: Error) -> Option<Notice> {
+        self.validity.end();
         let was_lost = std::mem::replace(&mut self.is_lost, true);
         (!was_lost).then_some(Notice::Lost(error))
     }
@@ -323,6 +340,48 @@ mod tests {
             bench.begin().unwrap();
             assert_eq!(bench.ended(Ok(())), 'M');
         }
+    }
+
+    #[test]
+    fn what_somebody_else_found_to_be_lost_is_lost() {
+        for step in [Ping, Reconnect] {
+            let mut bench = Bench::new();
+            let validity = bench.lease.validity().clone();
+            if step == Reconnect {
+                bench.lease.forgotten(bench.now());
+            }
+            bench.at(5).begin().unwrap();
+            let (before, after) = (bench.at(29).now(), bench.at(30).now());
+            assert!(!validity.is_valid_at(after));
+            // What is confirmed then, by a clock that has been looked at before, comes too late.
+            assert_eq!(letter(bench.lease.ended(before, Ok(()))), 'E');
+            assert!(bench.lease.is_lost() && !validity.is_valid_at(before));
+            bench.begin().unwrap();
+            assert_eq!(bench.ended(Ok(())), 'M');
+            assert!(validity.is_valid_at(after));
+        }
+    }
+
+    #[test]
+    fn others_are_told_of_a_loss_at_once() {
+        let mut bench = Bench::new();
+        let validity = bench.lease.validity().clone();
+        let now = bench.at(1).now();
+        bench
+            .lease
+            .disconnected(now, operation_error(Errno::ENOTCONN));
+        assert!(!validity.is_valid_at(now));
+        bench.begins(Watch, 1);
+        // Lost again before that is confirmed.
+        let now = bench.at(2).now();
+        bench
+            .lease
+            .disconnected(now, operation_error(Errno::ENOTCONN));
+        assert_eq!(bench.ended(Ok(())), '-');
+        assert!(!validity.is_valid_at(now));
+        bench.begins(Watch, 2);
+        assert_eq!(bench.ended(Ok(())), 'M');
+        assert!(validity.is_valid_at(now));
     }
 
     #[test]

@@ -11,9 +11,9 @@ mod lease;
 mod notify;
 mod reply;
 mod table;
+mod validity;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use denc::GlobalId;
@@ -23,6 +23,7 @@ use self::keeper::Keeper;
 pub use self::notify::{NotifyAnswer, NotifyAnswers, WatcherId};
 pub use self::reply::NotifyReply;
 pub(crate) use self::table::Watches;
+pub use self::validity::WatchValidity;
 use crate::auth::random;
 use crate::op::{Operation, WatchStep};
 use crate::{Cluster, Error, Pool, Result};
@@ -72,7 +73,7 @@ pub struct Watch {
     pool: Pool,
     object: String,
     cookie: u64,
-    is_lost: Arc<AtomicBool>,
+    validity: WatchValidity,
     task: JoinHandle<()>,
 }
 
@@ -89,13 +90,12 @@ impl Pool {
     /// Dropping the future may leave a watch that the OSD forgets within its timeout.
     pub async fn watch(&self, object: &str, handler: Arc<dyn WatchHandler>) -> Result<Watch> {
         let cookie = new_cookie();
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let keeper = Keeper::register(self, object, cookie, handler, &is_lost).await?;
+        let keeper = Keeper::register(self, object, cookie, handler).await?;
         Ok(Watch {
             pool: self.clone(),
             object: object.to_string(),
             cookie,
-            is_lost,
+            validity: keeper.validity(),
             task: tokio::spawn(keeper.run()),
         })
     }
@@ -118,7 +118,12 @@ impl Watch {
 
     /// Whether the watch is lost at the moment: see [`WatchHandler::lost`].
     pub fn is_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Acquire)
+        !self.validity.is_valid()
+    }
+
+    /// Tells, also after the watch has been dropped, whether it can be relied on.
+    pub fn validity(&self) -> WatchValidity {
+        self.validity.clone()
     }
 
     /// Ends the watch. Notifications that have not been answered are not any more.

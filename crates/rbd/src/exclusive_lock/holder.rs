@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use rados::WatchValidity;
 use tokio::sync::{Notify, oneshot};
 
 use super::machine::{Action, Event, Job, Machine, State};
@@ -35,6 +36,8 @@ struct Shared {
     releases: Vec<oneshot::Sender<()>>,
     /// As whom this client watches the header, if it does.
     client: Option<ClientId>,
+    /// Whether others see that watch for certain.
+    validity: Option<WatchValidity>,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,7 @@ impl ExclusiveLock {
                 next_waiter: 0,
                 releases: Vec::new(),
                 client: None,
+                validity: None,
             }),
             work: Notify::new(),
         })
@@ -108,14 +112,14 @@ impl ExclusiveLock {
     pub(crate) fn try_submit(&self) -> Option<Submitted> {
         let shared = self.lock();
         // Under the same lock that closes the door: a release counts this write or it is not let in.
-        shared.machine.is_open().then(|| self.writes.submit())
+        shared.is_open().then(|| self.writes.submit())
     }
 
     /// Keeps it from being given up, if it is held.
     pub(super) fn try_pin(&self) -> Option<Pin> {
         let lock = self.this.upgrade()?;
         let shared = self.lock();
-        if !shared.machine.is_open() {
+        if !shared.is_open() {
             return None;
         }
         self.process(shared, Event::Admitted { pins: 1 });
@@ -124,7 +128,7 @@ impl ExclusiveLock {
 
     /// Whether it is held for sure.
     pub(crate) fn is_held(&self) -> bool {
-        self.lock().machine.is_open()
+        self.lock().is_open()
     }
 
     /// Waits until the lock is held or cannot be had.
@@ -175,6 +179,10 @@ impl ExclusiveLock {
         // What nobody took takes the lock when it is dropped.
         let mut untaken = Vec::new();
         let mut events = VecDeque::from([event]);
+        if !shared.is_watched() {
+            // The one who keeps the watch has not had the time to say so.
+            events.push_front(Event::WatchLost);
+        }
         while let Some(event) = events.pop_front() {
             tracing::trace!(image = self.image, ?event, "lock");
             for action in shared.machine.handle(event) {
@@ -260,14 +268,19 @@ impl ExclusiveLock {
         self.lock().client
     }
 
-    pub(crate) fn set_client(&self, client: ClientId) {
-        self.lock().client = Some(client);
+    /// This client watches the header from now on, and others see that as long as it is valid.
+    pub(crate) fn set_client(&self, client: ClientId, validity: WatchValidity) {
+        let mut shared = self.lock();
+        shared.client = Some(client);
+        shared.validity = Some(validity);
     }
 
     /// This client does not watch any more. A lock that it takes all the same while the watch ends is
     /// taken for lost.
     pub(crate) fn forget_client(&self) {
-        self.lock().client = None;
+        let mut shared = self.lock();
+        shared.client = None;
+        shared.validity = None;
     }
 
     /// The next job. For the driver alone.
@@ -288,6 +301,16 @@ impl ExclusiveLock {
 }
 
 impl Shared {
+    /// Whether writers may be let in.
+    fn is_open(&self) -> bool {
+        self.machine.is_open() && self.is_watched()
+    }
+
+    /// Whether nobody can take this client for dead, if it watches at all.
+    fn is_watched(&self) -> bool {
+        self.validity.as_ref().is_none_or(WatchValidity::is_valid)
+    }
+
     fn tell_all(&mut self, grant: impl Fn() -> Result<Grant>) {
         for waiter in self.waiters.drain(..) {
             let _ = waiter.reply.send(grant());

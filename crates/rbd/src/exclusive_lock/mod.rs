@@ -35,6 +35,12 @@
 //! then on no write is let in, until the watch is registered again and the cluster says that the lock is
 //! still held. When it is not, what is known because of the lock is forgotten, and it is taken anew like
 //! that of any other client.
+//!
+//! None of that may hang on whether this client has had the time to notice: a process that was stopped
+//! would go on with a write. So whoever lets a writer in looks at the clock first
+//! ([`rados::WatchValidity`]). Whoever finds the time to be over has ended the watch by that, whatever
+//! is confirmed in the same moment, so that no write is let in before the lock has been looked up. What
+//! had been let in before is not called back; only blocklisting keeps that out.
 
 mod acquire;
 mod driver;

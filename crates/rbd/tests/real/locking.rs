@@ -337,6 +337,45 @@ async fn a_lock_broken_without_blocklisting_is_taken_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn not_even_the_first_write_of_a_client_taken_for_dead_is_let_in() {
+    create_locked("first-of-the-dead", 8 << 20).await;
+    let stopped = Stopped::start(
+        IMPATIENT,
+        |connection| async move {
+            let pool = connection.pool("rbd").await.unwrap();
+            let image = Image::open(&pool, "first-of-the-dead", watching())
+                .await
+                .unwrap();
+            image.write(0, filled(1, 4096)).await.unwrap();
+            image
+        },
+        |image| async move {
+            // None of its tasks has noticed anything.
+            assert_eq!(image.lock_status(), LockStatus::Owned);
+            image.write(0, filled(3, 4096)).await.unwrap_err()
+        },
+    )
+    .await;
+    let conf = blocking(|| cluster().conf_path());
+    let options = [("rbd_blocklist_on_break_lock", "false")];
+    let soft = connect_with(&conf, "admin", &options).await;
+    let soft = soft.pool("rbd").await.unwrap();
+    let exclusive = OpenOptions {
+        lock_policy: LockPolicy::Exclusive,
+        ..watching()
+    };
+    let soft = Image::open(&soft, "first-of-the-dead", exclusive)
+        .await
+        .unwrap();
+    wait_until_unwatched(&soft).await;
+    soft.write(0, filled(2, 4096)).await.unwrap();
+    let error = stopped.resume();
+    assert!(matches!(error, Error::LockRefused { .. }), "{error:?}");
+    assert_eq!(read(&soft, 0, 4096).await, [2; 4096]);
+    soft.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_the_lock_can_be_limited() {
     create_locked("limited", 8 << 20).await;
     let stopped = Stopped::start(
