@@ -92,7 +92,7 @@ pub enum Error {
         source: DecodeError,
     },
     /// An operation on an object took longer than `rados_osd_op_timeout` allows. It may be carried out
-    /// all the same.
+    /// all the same: a write that has been sent is seen through, and ahead of later ones to its object.
     #[error("{pool}/{object}: {} within {} s", unanswered(*.osd), limit.as_secs_f64())]
     OperationTimedOut {
         /// The pool's name, or its number where the name is not known.

@@ -231,6 +231,15 @@ pub enum Error {
         /// How long was waited.
         limit: Duration,
     },
+    /// Writes that were submitted before have not ended within the time that an operation may take
+    /// (`rados_osd_op_timeout`). They may still be carried out.
+    #[error("image {image}: writes have not ended within {} s", limit.as_secs_f64())]
+    WritesUnfinished {
+        /// The image.
+        image: String,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The client that has the image's exclusive lock was asked to do something, and could not.
     #[error("image {image}: {what} failed at the owner of the lock, {owner}: {errno}")]
     OwnerFailed {
@@ -362,7 +371,7 @@ impl Error {
             | Self::UnknownOperations { .. }
             | Self::ReadOnly { .. }
             | Self::LockRefused { .. } => Errno::EROFS,
-            Self::LockTimedOut { .. } => Errno::ETIMEDOUT,
+            Self::LockTimedOut { .. } | Self::WritesUnfinished { .. } => Errno::ETIMEDOUT,
             Self::HasSnapshots { .. } => Errno::ENOTEMPTY,
             Self::InGroup { .. } => Errno(31),
             Self::LockLost { .. } | Self::InUse { .. } | Self::Locked { .. } => Errno::EBUSY,

@@ -117,7 +117,8 @@ impl Image {
     /// The image can still be used, as one opened without [`watch`](crate::OpenOptions::watch).
     ///
     /// # Errors
-    /// If the watch cannot be ended; the OSD forgets it later.
+    /// If the watch cannot be ended; the OSD forgets it later. As [`flush`](Self::flush): the lock is
+    /// kept then, and the watch.
     ///
     /// # Cancellation
     /// Dropping the future leaves it to others to break the lock and to the OSD to forget the watch.
@@ -125,7 +126,11 @@ impl Image {
         self.flush().await?;
         // From here on nobody takes the lock in the name of this watch.
         self.lock().watch_lost();
-        self.lock().release().await;
+        let released = self.within_limit(self.lock().release()).await;
+        if released.is_err() {
+            self.lock().watch_regained();
+            return released;
+        }
         let watch = self.watch_slot().take();
         let ended = match watch {
             Some(watch) => watch.end().await,

@@ -8,6 +8,7 @@ use denc::{SnapId, UTime};
 use rados::Pool;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::exclusive_lock::{ExclusiveLock, LockPolicy};
 use crate::follow::Follower;
@@ -535,9 +536,36 @@ impl Image {
 
     /// Lets no write begin before the header has been read again, and waits for those that have begun:
     /// for those who do that in the end and hold `reading` until then.
-    pub(crate) async fn hold_writes(&self) {
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub(crate) async fn hold_writes(&self) -> Result<()> {
         self.inner.follower.announce();
-        self.inner.writes.flush().await;
+        self.flush().await
+    }
+
+    /// How long an operation may take (`rados_osd_op_timeout`).
+    pub(crate) fn operation_limit(&self) -> Result<Option<Duration>> {
+        let timeouts = self.pool().cluster().config().timeouts();
+        Ok(timeouts.map_err(rados::Error::from)?.osd_op)
+    }
+
+    /// Waits for the end of writes, but no longer than operations may take if the configuration says
+    /// how long that is: whoever limits that does not want to wait for writes either that were given up
+    /// and may still be carried out.
+    ///
+    /// # Errors
+    /// [`Error::WritesUnfinished`].
+    pub(crate) async fn within_limit<T>(&self, end: impl Future<Output = T>) -> Result<T> {
+        let Some(limit) = self.operation_limit()? else {
+            return Ok(end.await);
+        };
+        timeout(limit, end)
+            .await
+            .map_err(|_| Error::WritesUnfinished {
+                image: self.full_name().to_string(),
+                limit,
+            })
     }
 
     pub(crate) fn watch_slot(&self) -> MutexGuard<'_, Option<rados::Watch>> {

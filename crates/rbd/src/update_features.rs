@@ -78,7 +78,7 @@ impl Image {
         self.reload().await?;
         let features = self.features_to_update(features, enabled)?;
         // What has to be done for a write depends on them.
-        self.hold_writes().await;
+        self.hold_writes().await?;
         let info = self.info();
         if enabled {
             self.enable(&info, features).await?;

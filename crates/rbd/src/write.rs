@@ -217,13 +217,14 @@ impl Image {
     /// Nothing is cached here: what is done is on disks, so that this only waits.
     ///
     /// # Errors
-    /// None today; whether they succeeded is told to those who submitted them.
+    /// [`Error::WritesUnfinished`](crate::Error::WritesUnfinished) if operations may take only so long
+    /// and one of these has taken longer and may still be carried out. Whether they succeeded is told to
+    /// those who submitted them.
     ///
     /// # Cancellation
     /// Dropping the future gives up waiting.
     pub async fn flush(&self) -> Result<()> {
-        self.writes().flush().await;
-        Ok(())
+        self.within_limit(self.writes().flush()).await
     }
 }
 

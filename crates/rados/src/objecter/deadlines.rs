@@ -3,18 +3,24 @@
 //! One task looks after all operations. It is started by the first operation that has a deadline, and
 //! sleeps until the earliest one, so that an operation that is answered in time costs a comparison,
 //! and one without a deadline nothing at all.
+//!
+//! What ends is the waiting. A write that has been sent may still be carried out, and nobody could
+//! tell when that is over if it were forgotten, as upstream does: a lock would be given up while a
+//! write under it is on its way. So it is seen through like one whose caller has gone away, holds what
+//! it holds until an OSD has answered it, and stays ahead of later writes to its object.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use denc::OsdId;
-use tokio::sync::Notify;
+use denc::{OsdId, Tid};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::Objecter;
-use super::op::{InFlight, Target};
+use super::op::{InFlight, Op, Outcome, Target};
 use crate::Error;
 
 /// When an operation must have ended.
@@ -96,7 +102,8 @@ impl Objecter {
         deadlines.woken.notify_one();
     }
 
-    /// Ends the operations whose deadlines have passed. Gives the earliest of the other deadlines.
+    /// Tells whoever waits for operations whose deadlines have passed that they did not
+    /// end in time. Gives the earliest of the other deadlines.
     fn expire(&self) -> Option<Instant> {
         // Whatever is put into a table that has been looked at already wakes the task again.
         self.deadlines.wakes_at.store(NEVER, Ordering::Relaxed);
@@ -114,34 +121,20 @@ impl Objecter {
         // While the view is held no operation moves from one table to another.
         let view = self.view();
         for (osd, session) in &view.sessions {
-            let taken = session.take_matching(&mut has_expired);
-            // One that is kept back by the cluster's wish has not been asked of anybody.
-            expired.extend(
-                taken
-                    .into_iter()
-                    .map(|op| ((!op.is_paused).then_some(*osd), op)),
-            );
+            let given_up = session.give_up(&mut has_expired);
+            expired.extend(given_up.into_iter().map(|it| (Some(*osd), it)));
         }
-        let mut waiting = self.waiting();
-        let tids: Vec<_> = waiting
-            .values()
-            .filter(|op| has_expired(op))
-            .map(|op| op.tid)
-            .collect();
-        expired.extend(
-            tids.iter()
-                .filter_map(|tid| waiting.remove(tid))
-                .map(|op| (None, op)),
-        );
-        drop(waiting);
+        let given_up = give_up(&mut self.waiting(), has_expired);
+        expired.extend(given_up.into_iter().map(|it| (None, it)));
         drop(view);
         for (osd, op) in expired {
-            let limit = op
-                .deadline
-                .map_or(Duration::ZERO, |deadline| deadline.limit);
-            let error = self.timed_out(&op.target, osd, limit);
+            // One that is kept back by the cluster's wish has not been asked of anybody.
+            let osd = osd.filter(|_| !op.is_paused);
+            let error = self.timed_out(&op.target, osd, op.limit);
             tracing::debug!(tid = op.tid.0, %error, "an operation is given up");
-            op.complete(Err(error));
+            if let Some(waiting) = op.outcome {
+                let _ = waiting.send(Err(error));
+            }
         }
         if let Some(next) = next {
             let next = self.deadlines.since_start(next);
@@ -166,6 +159,49 @@ impl Objecter {
             limit,
         }
     }
+}
+
+/// What is told of an operation to which nobody listens any more.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    tid: Tid,
+    target: Target,
+    limit: Duration,
+    is_paused: bool,
+    outcome: Option<oneshot::Sender<Outcome>>,
+    /// The operation itself, unless it is seen through. Ends when this is dropped, which is not while
+    /// tables are held: what it holds may do anything then.
+    _op: Option<Op>,
+}
+
+/// Lets nobody wait any more for the operations for which `wanted` holds, and takes those out of the
+/// table that cannot be carried out behind everybody's back.
+pub(super) fn give_up(
+    ops: &mut BTreeMap<Tid, Op>,
+    mut wanted: impl FnMut(&InFlight) -> bool,
+) -> Vec<GivenUp> {
+    let tids: Vec<Tid> = ops
+        .values()
+        .filter(|op| wanted(op))
+        .map(|op| op.tid)
+        .collect();
+    let given_up = tids.into_iter().filter_map(|tid| {
+        let op = ops.get_mut(&tid)?;
+        let deadline = op.deadline.take();
+        let mut given_up = GivenUp {
+            tid,
+            target: op.target.clone(),
+            limit: deadline.map_or(Duration::ZERO, |deadline| deadline.limit),
+            is_paused: op.is_paused,
+            outcome: op.outcome.take(),
+            _op: None,
+        };
+        if op.is_forgotten() {
+            given_up._op = ops.remove(&tid);
+        }
+        Some(given_up)
+    });
+    given_up.collect()
 }
 
 async fn run(objecter: Weak<Objecter>, woken: Arc<Notify>) {

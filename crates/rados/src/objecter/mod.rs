@@ -218,7 +218,7 @@ impl Objecter {
             pool: PoolKnown::NotYet,
             attempts: 0,
             deadline,
-            outcome,
+            outcome: Some(outcome),
             _budget: budget,
         }));
         let answer = Answer {

@@ -93,7 +93,8 @@ pub(super) struct InFlight {
     pub(super) attempts: i32,
     /// When it ends without an answer, if it does.
     pub(super) deadline: Option<Deadline>,
-    pub(super) outcome: oneshot::Sender<Outcome>,
+    /// Who waits for it, until whoever it is has been told of an end.
+    pub(super) outcome: Option<oneshot::Sender<Outcome>>,
     /// What it holds of the limits; given back when it ends, whether or not anyone still waits.
     pub(super) _budget: Budget,
 }
@@ -137,8 +138,10 @@ impl Aim {
 
 impl InFlight {
     /// Hands the outcome to whoever waits for it, if anyone still does.
-    pub(super) fn complete(self: Box<Self>, outcome: Outcome) {
-        let _ = self.outcome.send(outcome);
+    pub(super) fn complete(mut self: Box<Self>, outcome: Outcome) {
+        if let Some(waiting) = self.outcome.take() {
+            let _ = waiting.send(outcome);
+        }
     }
 
     /// As if an OSD had answered with this errno.
@@ -152,7 +155,8 @@ impl InFlight {
     /// A write that has been sent is seen through: what an OSD may still get of it over a connection
     /// that is lost must not come behind a later write.
     pub(super) fn is_forgotten(&self) -> bool {
-        self.outcome.is_closed() && (self.attempts == 0 || !self.operation.is_write())
+        let is_waited_for = self.outcome.as_ref().is_some_and(|it| !it.is_closed());
+        !is_waited_for && (self.attempts == 0 || !self.operation.is_write())
     }
 
     /// All request flags of the next attempt.

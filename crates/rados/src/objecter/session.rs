@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::backoff::Backoffs;
+use super::deadlines::{GivenUp, give_up};
 use super::op::{InFlight, Op};
 use crate::connections::{Connection, Peer};
 use crate::msg::kind;
@@ -249,6 +250,11 @@ impl OsdSession {
         tids.iter()
             .filter_map(|tid| state.ops.remove(tid))
             .collect()
+    }
+
+    /// Gives up the operations for which `wanted` holds.
+    pub(super) fn give_up(&self, wanted: impl FnMut(&InFlight) -> bool) -> Vec<GivenUp> {
+        give_up(&mut self.lock().ops, wanted)
     }
 
     /// Takes an operation that nobody waits for any more.

@@ -12,7 +12,8 @@
 //!
 //! *Given up.* The lock is given up when all operations under it have ended. That is known from what
 //! the operations themselves hold on to, not from who still waits for them: an operation whose caller
-//! has lost patience may still be carried out.
+//! has lost patience, or was told that the time for it is over (`rados_osd_op_timeout`), may still be
+//! carried out. If no OSD ever answers it, the lock is not given up at all, and others may break it.
 //!
 //! *Broken.* OSDs do not know of the lock. A client that was taken for dead may have operations on their
 //! way, and it may be told late or never. So whoever breaks a lock has the holder blocklisted first:
@@ -144,13 +145,13 @@ impl Image {
     /// write takes it again.
     ///
     /// # Errors
-    /// None today. If it cannot be given up, others break it when this client is gone.
+    /// As [`flush`](Self::flush): it is given up later then. If it cannot be given up, others break it
+    /// when this client is gone.
     ///
     /// # Cancellation
     /// Dropping the future gives up waiting.
     pub async fn release_lock(&self) -> Result<()> {
-        self.lock().release().await;
-        Ok(())
+        self.within_limit(self.lock().release()).await
     }
 
     /// Counts a write that is about to be submitted, under the lock if the image has that feature.

@@ -3,11 +3,13 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rados::Errno;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::bit_vector::{BitVector, ObjectState};
 use super::stored::StoredMap;
@@ -32,6 +34,9 @@ pub(crate) trait Owner: Send + Sync {
     fn lock_doubted(&self);
     /// The error for what needed the lock then.
     fn lock_lost(&self) -> Error;
+    /// How long may be waited for others who write to the same objects, if not for ever, and the error
+    /// then.
+    fn patience(&self) -> Option<(Duration, Error)>;
 }
 
 struct Shared {
@@ -117,7 +122,7 @@ impl ObjectMap {
     ///
     /// # Errors
     /// If this client has lost the image's lock, and what the cluster fails with: nothing may be written
-    /// then.
+    /// then. [`Error::WritesUnfinished`] if operations may take only so long.
     ///
     /// # Cancellation
     /// The claim is given up.
@@ -229,7 +234,11 @@ impl ObjectMap {
                     Progress::Granted => Some(true),
                     Progress::Refused => Some(false),
                 };
-                self.shared.until(decided).await
+                let decided = self.shared.until(decided);
+                match self.shared.owner.patience() {
+                    Some((limit, error)) => timeout(limit, decided).await.map_err(|_| error)?,
+                    None => decided.await,
+                }
             }
         };
         if granted {

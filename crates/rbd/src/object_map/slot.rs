@@ -1,6 +1,7 @@
 //! Where an image has the map of its head, while it has its lock.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::invalid_flags;
 use super::keeper::{ObjectMap, Owner};
@@ -106,5 +107,14 @@ impl Owner for HeaderOwner {
         Error::LockLost {
             image: self.name.clone(),
         }
+    }
+
+    fn patience(&self) -> Option<(Duration, Error)> {
+        let limit = self.image.upgrade()?.operation_limit().ok()??;
+        let error = Error::WritesUnfinished {
+            image: self.name.clone(),
+            limit,
+        };
+        Some((limit, error))
     }
 }

@@ -150,19 +150,7 @@ async fn two_clients_hand_the_lock_to_and_fro() {
 async fn the_lock_is_kept_until_abandoned_writes_are_done() {
     create_locked("abandoned", 256 << 20).await;
     let image = open_apart("abandoned", watching()).await;
-    // An object at an OSD that the header has nothing to do with.
-    let acting = |object: &str| {
-        let map = blocking(|| cluster().ceph_json(&["osd", "map", "rbd", object])).unwrap();
-        serde_json::from_value::<Vec<u32>>(map["acting"].clone()).unwrap()
-    };
-    let of_header = acting(&format!("rbd_header.{}", image.id()));
-    let (object_no, osd) = (0..image.object_count())
-        .find_map(|object_no| {
-            let object = format!("{}.{object_no:016x}", image.block_name_prefix());
-            let primary = acting(&object)[0];
-            (!of_header.contains(&primary)).then_some((object_no, primary))
-        })
-        .unwrap();
+    let (object_no, osd) = away_from_header(&image).await;
     let at = object_no * image.object_size();
     image.write(at, filled(6, 100)).await.unwrap();
 
@@ -186,6 +174,72 @@ async fn the_lock_is_kept_until_abandoned_writes_are_done() {
     assert!(image.flush().now_or_never().is_some());
     assert!(image.lockers().await.unwrap().lockers.is_empty());
     assert_eq!(read(&image, at, 100).await, [7; 100]);
+}
+
+/// An object of the image and its primary, where the header is not.
+async fn away_from_header(image: &Image) -> (u64, u32) {
+    let acting = |object: &str| {
+        let map = blocking(|| cluster().ceph_json(&["osd", "map", "rbd", object])).unwrap();
+        serde_json::from_value::<Vec<u32>>(map["acting"].clone()).unwrap()
+    };
+    let of_header = acting(&format!("rbd_header.{}", image.id()));
+    let found = (0..image.object_count()).find_map(|object_no| {
+        let object = format!("{}.{object_no:016x}", image.block_name_prefix());
+        let primary = acting(&object)[0];
+        (!of_header.contains(&primary)).then_some((object_no, primary))
+    });
+    found.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_is_kept_until_writes_are_done_that_took_too_long() {
+    const LIMIT: Duration = Duration::from_secs(3);
+    create_locked("took-too-long", 256 << 20).await;
+    let conf = blocking(|| cluster().conf_path());
+    let options = [("rados_osd_op_timeout", "3")];
+    let impatient = connect_with(&conf, "admin", &options).await;
+    let pool = impatient.pool("rbd").await.unwrap();
+    let image = Image::open(&pool, "took-too-long", watching())
+        .await
+        .unwrap();
+    let other = open_apart("took-too-long", watching()).await;
+    let (object_no, osd) = away_from_header(&image).await;
+    let at = object_no * image.object_size();
+    image.write(at, filled(6, 100)).await.unwrap();
+
+    let osd = Daemon::Osd(osd);
+    // Nobody else is to answer in its place.
+    blocking(|| cluster().ceph(&["osd", "set", "nodown"])).unwrap();
+    blocking(|| cluster().pause_daemon(osd)).unwrap();
+    let error = image.write(at, filled(7, 100)).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Rados(rados::Error::OperationTimedOut { limit, .. }) if *limit == LIMIT),
+        "{error:?}"
+    );
+    // It may still be carried out, so the lock is not given up, to nobody.
+    for waited in [
+        image.flush().await,
+        image.release_lock().await,
+        image.close().await,
+    ] {
+        let error = waited.unwrap_err();
+        assert!(matches!(error, Error::WritesUnfinished { .. }), "{error:?}");
+        assert_eq!(error.errno(), Errno::ETIMEDOUT);
+    }
+    let mut heir = Box::pin(other.write(at, filled(8, 50)));
+    for _ in 0..5 {
+        assert!((&mut heir).now_or_never().is_none());
+        assert_eq!(other.lockers().await.unwrap().lockers.len(), 1);
+    }
+    blocking(|| cluster().resume_daemon(osd)).unwrap();
+    blocking(|| cluster().ceph(&["osd", "unset", "nodown"])).unwrap();
+    heir.await.unwrap();
+    assert_eq!(
+        read(&other, at, 100).await,
+        [[8; 50], [7; 50]].concat(),
+        "the late write comes first"
+    );
+    image.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

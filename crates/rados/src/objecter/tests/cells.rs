@@ -20,7 +20,8 @@ use crate::{Operation, ReadPolicy};
 /// - `a1` goes to osd.0 (b: osd.1, c: osd.2) as attempt 1, counted from 0;
 /// - `ok` has its answer;
 /// - `eio`, `gone` (no pool), `list` (blocklisted), `time` (deadline), `shut` (shut down): ends so;
-/// - `drop` is forgotten, `kept` is seen through although nobody waits for it.
+/// - `drop` is forgotten, `kept` is seen through although nobody waits for it;
+/// - `late` ends with its deadline for whoever waits, and is seen through all the same.
 const CELLS: &str = "
               nomap homeless nopool connecting sent blocked held paused stopped full redirected deadline replica
 answer        .     .        .      .          ok   ok      .    .      ok      .    ok         ok       ok
@@ -30,7 +31,7 @@ redirect      .     .        .      .          b1   b1      .    .      =       
 block         .     .        .      .          =    =       =    .      =       .    =          =        =
 unblock       .     .        .      .          =    a1      a0   =      =       =    =          =        =
 lost          .     .        .      a0         a1   a1      a0   =      =       =    b2         a1       b1
-refused       .     .        .      a0         a1   a1      a0   =      =       =    b2         time     b1
+refused       .     .        .      a0         a1   a1      a0   =      =       =    b2         late     b1
 accepted      .     .        .      a0         .    .       .    .      .       .    .          .        .
 same          =     =        =      =          =    =       =    =      =       =    =          =        =
 up            =     a0       =      =          =    =       =    =      =       =    =          =        =
@@ -56,7 +57,7 @@ deleted       =     gone     =      gone       gone gone    gone gone   gone    
 newest        =     =        gone   =          =    =       =    =      =       =    =          =        =
 blocklisted   =     list     list   list       list list    list list   list    list list       list     list
 cancelled     drop  drop     drop   drop       kept kept    drop drop   kept    drop kept       kept     drop
-later         =     =        =      =          =    =       =    =      =       =    =          time     =
+later         =     =        =      =          =    =       =    =      =       =    =          late     =
 shut-down     shut  shut     shut   shut       shut shut    shut shut   shut    shut shut       shut     shut
 ";
 

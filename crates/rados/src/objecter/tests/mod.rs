@@ -39,7 +39,7 @@ pub(super) async fn operation(target: Target, operation: Operation, aim: Aim) ->
         pool: PoolKnown::Seen,
         attempts: 1,
         deadline: None,
-        outcome: oneshot::channel().0,
+        outcome: Some(oneshot::channel().0),
         _budget: limits.take(0).await.unwrap(),
     })
 }

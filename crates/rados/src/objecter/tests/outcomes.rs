@@ -24,6 +24,12 @@ impl Cell {
                     .then_some(())
                     .ok_or_else(|| found.to_string())
             }
+            "late" => {
+                let found = self.ended().await;
+                (found == "time" && !self.world.is_idle())
+                    .then_some(())
+                    .ok_or(found)
+            }
             "ok" | "eio" | "gone" | "list" | "time" | "shut" => {
                 let found = self.ended().await;
                 (found == expected).then_some(()).ok_or(found)
@@ -143,7 +149,7 @@ impl Cell {
         }
         match expected {
             "ok" | "eio" | "gone" | "list" | "time" | "shut" | "drop" => {}
-            "kept" => self.world.heal(World::is_idle).await,
+            "kept" | "late" => self.world.heal(World::is_idle).await,
             _ => {
                 let call = self.call;
                 self.world.heal(|_| call.is_finished()).await;
