@@ -17,6 +17,7 @@ use crate::in_flight::InFlight;
 use crate::maintenance::{Asked, Requests};
 use crate::object_map::{BitVector, ObjectMap, Slot};
 use crate::object_names::DataObject;
+use crate::overrides::Overrides;
 use crate::spec::full_name;
 use crate::{
     Error, Features, Flags, ImageInfo, Layout, OpFeatures, Parent, Result, Snapshot,
@@ -139,6 +140,7 @@ impl WeakImage {
 #[derive(Debug)]
 struct Known {
     info: Arc<ImageInfo>,
+    overrides: Arc<Overrides>,
     /// What had been announced when the header was about to be read: what was read later is newer.
     announced: u64,
 }
@@ -195,7 +197,10 @@ impl Image {
             None
         };
         let announced = follower.announced();
-        let info = ImageInfo::load(pool, id, &full_name).await?;
+        let (info, overrides) = tokio::try_join!(
+            ImageInfo::load(pool, id, &full_name),
+            Overrides::load(pool, &header_object),
+        )?;
         let snap = options
             .snap
             .as_ref()
@@ -232,6 +237,7 @@ impl Image {
                 block_name_prefix: info.block_name_prefix.clone(),
                 known: RwLock::new(Known {
                     info: Arc::new(info),
+                    overrides: Arc::new(overrides),
                     announced,
                 }),
                 writes,
@@ -274,6 +280,12 @@ impl Image {
     pub fn info(&self) -> Arc<ImageInfo> {
         let known = self.inner.known.read();
         Arc::clone(&known.unwrap_or_else(PoisonError::into_inner).info)
+    }
+
+    /// The options that were set for it when the header was last read.
+    pub(crate) fn overrides(&self) -> Arc<Overrides> {
+        let known = self.inner.known.read();
+        Arc::clone(&known.unwrap_or_else(PoisonError::into_inner).overrides)
     }
 
     /// The part of its objects' names that stays when it is renamed.
@@ -419,7 +431,10 @@ impl Image {
     pub(crate) async fn reload(&self) -> Result<()> {
         let announced = self.inner.follower.announced();
         let id = self.id();
-        let mut info = ImageInfo::load(self.pool(), &id, self.full_name()).await?;
+        let (mut info, overrides) = tokio::try_join!(
+            ImageInfo::load(self.pool(), &id, self.full_name()),
+            Overrides::load(self.pool(), self.header_object()),
+        )?;
         if let Some(snap) = self.snap() {
             info.snapshot(&SnapshotSelector::Id(snap.id), self.full_name())?;
         }
@@ -432,6 +447,7 @@ impl Image {
         if announced >= known.announced {
             *known = Known {
                 info: Arc::new(info),
+                overrides: Arc::new(overrides),
                 announced,
             };
         }

@@ -49,6 +49,7 @@ mod metadata;
 mod notification;
 mod object_map;
 mod object_names;
+mod overrides;
 mod parent;
 mod pool_check;
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Image {
         let locker = lockers
             .find(|locker| locker.name == client && locker.cookie == cookie)
             .ok_or_else(no_lock)?;
-        fence(self.pool(), &locker.addr).await?;
+        fence(self, &locker.addr).await?;
         let operation = lock::break_lock(Operation::new(), client, cookie);
         match self.pool().execute(self.header_object(), operation).await {
             Ok(_) => Ok(()),

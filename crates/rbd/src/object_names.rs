@@ -5,6 +5,8 @@ use std::fmt::{self, Write};
 use denc::SnapId;
 use smallvec::SmallVec;
 
+/// What is known of a pool as a whole; in the default namespace.
+pub(crate) const POOL_INFO: &str = "rbd_info";
 /// Name to id and id to name of every image of a namespace.
 pub(crate) const DIRECTORY: &str = "rbd_directory";
 /// Which namespaces a pool has; in the default namespace.

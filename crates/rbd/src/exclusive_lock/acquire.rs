@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use denc::EntityAddr;
-use rados::config::{Config, OptionValue};
-use rados::{Errno, Operation, Pool, Watchers};
+use rados::{Errno, Operation, Watchers};
 
 use crate::lock::{AUTOMATIC_TAG, LockInfo, Locker, NewLock, automatic_cookie};
 use crate::notification::ClientId;
@@ -107,7 +106,7 @@ async fn is_alive(image: &Image, owner: &Locker) -> Result<bool> {
 
 async fn break_dead(image: &Image, owner: &Locker) -> Result<()> {
     tracing::warn!(image = image.full_name(), %owner, "breaking the lock of a dead client");
-    fence(image.pool(), &owner.addr).await?;
+    fence(image, &owner.addr).await?;
     let operation = lock::break_lock(Operation::new(), owner.name, &owner.cookie);
     let (pool, header) = (image.pool(), image.header_object());
     // Somebody else may have broken it already.
@@ -119,33 +118,24 @@ async fn break_dead(image: &Image, owner: &Locker) -> Result<()> {
 ///
 /// This client is not blocklisted by itself: what it has submitted under a lock of an image that is not
 /// open any more is ahead, object by object, of what it will submit.
-pub(crate) async fn fence(pool: &Pool, addr: &EntityAddr) -> Result<()> {
-    let cluster = pool.cluster();
+pub(crate) async fn fence(image: &Image, addr: &EntityAddr) -> Result<()> {
+    let cluster = image.pool().cluster();
     let own = cluster.addr();
     if (own.socket, own.nonce) == (addr.socket, addr.nonce) {
         return Ok(());
     }
-    let config = cluster.config();
-    if option(&config, "on_break_lock")? == Some(false) {
+    // By the names of since Pacific, and of before.
+    let is_wanted = image.option(&["rbd_blocklist_on_break_lock", "rbd_blacklist_on_break_lock"])?;
+    if is_wanted == Some(false) {
         return Ok(());
     }
     // Zero leaves it to the monitors.
-    let seconds: Option<u64> = option(&config, "expire_seconds")?;
+    let seconds: Option<u64> =
+        image.option(&["rbd_blocklist_expire_seconds", "rbd_blacklist_expire_seconds"])?;
     let expire = seconds.filter(|seconds| *seconds > 0);
     Ok(cluster
         .blocklist(addr, expire.map(Duration::from_secs))
         .await?)
-}
-
-/// What an option about blocklisting is set to, by its name or by that of before Pacific.
-fn option<T: OptionValue>(config: &Config, name: &str) -> Result<Option<T>> {
-    for list in ["blocklist", "blacklist"] {
-        let value = config.get(&format!("rbd_{list}_{name}"));
-        if let Some(value) = value.map_err(rados::Error::from)? {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
 }
 
 /// How often the lock is looked at while it keeps changing hands, before its owner is asked for it.

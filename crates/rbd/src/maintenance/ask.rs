@@ -106,9 +106,7 @@ impl Image {
 
     /// How long the owner may be silent (`rbd_request_timed_out_seconds`).
     fn patience(&self) -> Result<Duration> {
-        let config = self.pool().cluster().config();
-        let seconds = config.get("rbd_request_timed_out_seconds");
-        let seconds = seconds.map_err(rados::Error::from)?;
+        let seconds = self.option(&["rbd_request_timed_out_seconds"])?;
         Ok(seconds.map_or(PATIENCE, Duration::from_secs))
     }
 
