@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use minicluster::{Cluster, Release};
 use rados::config::Config;
 use rados::{Operation, Pool, ReadPolicy};
+use rbd::{CreateOptions, Image, OpenOptions, SnapshotSelector};
 use tokio::task::JoinSet;
 
 use crate::support;
@@ -111,6 +112,91 @@ async fn the_configuration_says_where_reads_go() {
     let ours = rados::Cluster::connect(config).await.unwrap();
     let pool = ours.pool("data").await.unwrap();
     assert!(all_are_read_from(&cluster, &pool, None).await);
+}
+
+/// Reads from an image, which is open at a snapshot perhaps.
+async fn read_image_often(image: &Image) {
+    for _ in 0..100 {
+        let data = image.read(0, 8).await.unwrap();
+        assert_eq!(data.to_vec(), b"contents");
+    }
+}
+
+/// Reads from an image and writes until all three OSDs have answered reads.
+async fn image_is_read_from_all(cluster: &Cluster, image: &Image) -> bool {
+    for _ in 0..30 {
+        write(image.pool()).await;
+        if readers(cluster, read_image_often(image)).await == 3 {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn images_are_read_from_where_their_options_say() {
+    let cluster = cluster();
+    if cluster.release() < Release::Pacific {
+        println!("SKIPPED: replicas of nautilus are not read from");
+        return;
+    }
+    let ours = support::connect(&cluster).await;
+    let pool = ours.pool("data").await.unwrap();
+    rbd::create(&pool, "image", &CreateOptions::new(8 << 20))
+        .await
+        .unwrap();
+    let open = async |pool: &Pool, snap: Option<&str>| {
+        let options = OpenOptions {
+            snap: snap.map(|name| SnapshotSelector::Name(name.to_string())),
+            ..OpenOptions::default()
+        };
+        Image::open(pool, "image", options).await.unwrap()
+    };
+    let image = open(&pool, None).await;
+    image.write(0, "contents".into()).await.unwrap();
+    image.close().await.unwrap();
+    cluster.rbd(&["snap", "create", "data/image@snap"]).unwrap();
+    let at_snap = open(&pool, Some("snap")).await;
+    for image in [&image, &at_snap] {
+        let reading = read_image_often(image);
+        assert_eq!(readers(&cluster, reading).await, 1, "by default");
+    }
+
+    // The client says so.
+    let config = Config::builder()
+        .conf(cluster.conf_path().to_str().unwrap())
+        .option("keyring", cluster.keyring_path().to_str().unwrap())
+        .option("rbd_read_from_replica_policy", "balance")
+        .load()
+        .unwrap();
+    let balancing = rados::Cluster::connect(config).await.unwrap();
+    let balancing = balancing.pool("data").await.unwrap();
+    for snap in [None, Some("snap")] {
+        let image = open(&balancing, snap).await;
+        assert!(image_is_read_from_all(&cluster, &image).await, "{snap:?}");
+    }
+
+    // The image says so, and is heard when its header is read again.
+    let option = "rbd_read_from_replica_policy";
+    let set = ["config", "image", "set", "data/image", option, "balance"];
+    cluster.rbd(&set).unwrap();
+    image.refresh().await.unwrap();
+    assert!(image_is_read_from_all(&cluster, &image).await);
+    // And that it is not to be: what it says counts more than what the client does.
+    let set = ["config", "image", "set", "data/image", option, "default"];
+    cluster.rbd(&set).unwrap();
+    let image = open(&balancing, None).await;
+    assert_eq!(readers(&cluster, read_image_often(&image)).await, 1);
+
+    // There is an option for snapshots alone.
+    let set = ["image-meta", "set", "data/image"];
+    let set = [&set[..], &["conf_rbd_balance_snap_reads", "true"]].concat();
+    cluster.rbd(&set).unwrap();
+    for image in [&image, &at_snap] {
+        image.refresh().await.unwrap();
+    }
+    assert_eq!(readers(&cluster, read_image_often(&image)).await, 1);
+    assert!(image_is_read_from_all(&cluster, &at_snap).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

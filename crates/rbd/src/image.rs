@@ -18,6 +18,7 @@ use crate::maintenance::{Asked, Requests};
 use crate::object_map::{BitVector, ObjectMap, Slot};
 use crate::object_names::DataObject;
 use crate::overrides::Overrides;
+use crate::read_policy::KnownPolicy;
 use crate::spec::full_name;
 use crate::{
     Error, Features, Flags, ImageInfo, Layout, OpFeatures, Parent, Result, Snapshot,
@@ -141,6 +142,8 @@ impl WeakImage {
 struct Known {
     info: Arc<ImageInfo>,
     overrides: Arc<Overrides>,
+    /// By these options, once it has been looked up.
+    read_policy: Option<KnownPolicy>,
     /// What had been announced when the header was about to be read: what was read later is newer.
     announced: u64,
 }
@@ -238,6 +241,7 @@ impl Image {
                 known: RwLock::new(Known {
                     info: Arc::new(info),
                     overrides: Arc::new(overrides),
+                    read_policy: None,
                     announced,
                 }),
                 writes,
@@ -286,6 +290,21 @@ impl Image {
     pub(crate) fn overrides(&self) -> Arc<Overrides> {
         let known = self.inner.known.read();
         Arc::clone(&known.unwrap_or_else(PoisonError::into_inner).overrides)
+    }
+
+    pub(crate) fn known_read_policy(&self) -> Option<KnownPolicy> {
+        let known = self.inner.known.read();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        known.read_policy.clone()
+    }
+
+    /// Keeps what `overrides` and the configuration say, until they change.
+    pub(crate) fn set_known_read_policy(&self, overrides: &Arc<Overrides>, policy: KnownPolicy) {
+        let known = self.inner.known.write();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&known.overrides, overrides) {
+            known.read_policy = Some(policy);
+        }
     }
 
     /// The part of its objects' names that stays when it is renamed.
@@ -448,6 +467,7 @@ impl Image {
             *known = Known {
                 info: Arc::new(info),
                 overrides: Arc::new(overrides),
+                read_policy: None,
                 announced,
             };
         }

@@ -56,6 +56,7 @@ mod pool_check;
 mod printed;
 mod progress;
 mod read;
+mod read_policy;
 mod remove;
 mod rename;
 mod resize;

@@ -52,7 +52,13 @@ impl Overrides {
         let value = T::parse(text);
         if value.is_none() {
             let expected = T::EXPECTED;
-            tracing::warn!(image, name, text, expected, "an option of the image is ignored");
+            tracing::warn!(
+                image,
+                name,
+                text,
+                expected,
+                "an option of the image is ignored"
+            );
         }
         value
     }

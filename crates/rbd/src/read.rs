@@ -162,6 +162,7 @@ impl Image {
         } else {
             operation.read(extent.offset, extent.len)
         };
+        let operation = self.read_from_replicas(operation)?;
         let object = self.data_object(extent.object_no);
         let object = object.as_str();
         let (result, reply) = self.data_pool().execute_raw(object, operation).await?;
@@ -236,6 +237,7 @@ impl Image {
         let object = self.data_object(object_no);
         let object = object.as_str();
         let operation = Operation::new().at_snap(self.read_snap()).stat();
+        let operation = self.read_from_replicas(operation)?;
         let (result, reply) = self.data_pool().execute_raw(object, operation).await?;
         match Errno::check(result) {
             Ok(_) => {

@@ -125,13 +125,16 @@ pub(crate) async fn fence(image: &Image, addr: &EntityAddr) -> Result<()> {
         return Ok(());
     }
     // By the names of since Pacific, and of before.
-    let is_wanted = image.option(&["rbd_blocklist_on_break_lock", "rbd_blacklist_on_break_lock"])?;
+    let is_wanted =
+        image.option(&["rbd_blocklist_on_break_lock", "rbd_blacklist_on_break_lock"])?;
     if is_wanted == Some(false) {
         return Ok(());
     }
     // Zero leaves it to the monitors.
-    let seconds: Option<u64> =
-        image.option(&["rbd_blocklist_expire_seconds", "rbd_blacklist_expire_seconds"])?;
+    let seconds: Option<u64> = image.option(&[
+        "rbd_blocklist_expire_seconds",
+        "rbd_blacklist_expire_seconds",
+    ])?;
     let expire = seconds.filter(|seconds| *seconds > 0);
     Ok(cluster
         .blocklist(addr, expire.map(Duration::from_secs))

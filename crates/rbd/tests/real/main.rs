@@ -17,6 +17,7 @@ mod maintenance_upstream;
 mod object_map;
 mod object_map_kept;
 mod oracle;
+mod overrides;
 mod snapshots;
 mod stopped;
 mod support;
