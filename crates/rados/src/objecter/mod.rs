@@ -375,7 +375,16 @@ impl Objecter {
         drop(sessions.find_map(|session| session.take_forgotten(tid)));
     }
 
-    /// An answer came for `op`.
+    /// An answer came for `op`. If that sends it elsewhere, it keeps its number, where upstream gives it
+    /// a new one:
+    ///
+    /// - OSDs know by it what they have carried out. A cache tier may have passed on a write under its
+    ///   number, and then have lost the connection and redirect the next attempt: under another number
+    ///   it would be carried out twice (ceph: `PrimaryLogPG::do_proxy_write`).
+    /// - An answer that comes late is not taken for that to the new attempt, as attempts are numbered,
+    ///   too, and go on counting; and an attempt is answered once.
+    /// - That a replica does not answer a read is recorded nowhere, and a write is never told `EAGAIN`
+    ///   (`PrimaryLogPG::execute_ctx`). So no OSD gives the same answer again because of the number.
     fn answered(self: &Arc<Self>, mut op: Op, answer: crate::msg::osd::OsdOpReply) {
         if let Some(redirect) = answer.redirect {
             op.target.redirect(redirect.locator, redirect.object);

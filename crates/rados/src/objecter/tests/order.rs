@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::encode::Change;
-use super::world::{POOL, World, pass, play, quiet};
+use denc::Tid;
+
+use super::encode::{Change, Request};
+use super::world::{OTHER_POOL, POOL, World, pass, play, quiet};
 use crate::osdmap::MapFlags;
 use crate::{Error, Operation};
 
@@ -60,6 +62,58 @@ fn operations_keep_their_order_through_everything() {
         }
         for request in &last {
             conn.answer(request, 0);
+        }
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+        world.assert_idle();
+    });
+}
+
+#[test]
+fn redirected_writes_keep_their_numbers_and_their_order() {
+    play(async {
+        let mut world = World::new().await;
+        let mut calls = Vec::new();
+        for _ in 0..3 {
+            calls.push(world.submit(POOL, write()).await);
+        }
+        let mut tier = world.peers[0].accept().await;
+        // The tier may have passed on what it got first, and says nothing of that.
+        assert_eq!(tier.requests().await.len(), 3);
+        tier.link.close().await;
+        pass(Duration::from_secs(1)).await;
+        let mut tier = world.peers[0].accept().await;
+        let sent = tier.requests().await;
+        for request in &sent {
+            tier.redirect(request, OTHER_POOL);
+        }
+        let mut base = world.peers[1].accept().await;
+        let mut redirected = base.requests().await;
+        let numbered = |attempt: i32| (1..4).map(move |tid| (Tid(tid), attempt));
+        let seen = |requests: &[Request]| -> Vec<_> {
+            let seen = requests.iter();
+            seen.map(|request| (request.tid, request.attempt)).collect()
+        };
+        assert_eq!(seen(&sent), numbered(1).collect::<Vec<_>>());
+        assert_eq!(seen(&redirected), numbered(2).collect::<Vec<_>>());
+        // What the tier still has to say is of no interest.
+        for request in &sent {
+            tier.answer(request, 0);
+        }
+        tier.requests().await;
+        assert!(calls.iter().all(|call| !call.is_finished()));
+        // Neither is it when the same OSD has the pool to which they were redirected.
+        world.change(&world.placed(&[(OTHER_POOL, &[0, 1])]));
+        redirected = tier.requests().await;
+        assert_eq!(seen(&redirected), numbered(3).collect::<Vec<_>>());
+        for request in &sent {
+            tier.answer(request, 0);
+        }
+        tier.requests().await;
+        assert!(calls.iter().all(|call| !call.is_finished()));
+        for request in &redirected {
+            tier.answer(request, 0);
         }
         for call in calls {
             call.await.unwrap().unwrap();

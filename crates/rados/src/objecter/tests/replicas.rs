@@ -7,7 +7,7 @@ use super::world::{POOL, World, play};
 use crate::config::ObjecterOptions;
 use crate::op::request_flags;
 use crate::osdmap::{CrushLocation, PoolType, Release};
-use crate::{Operation, ReadPolicy};
+use crate::{Errno, Operation, ReadPolicy};
 
 fn read() -> Operation {
     Operation::new().read(0, 1)
@@ -99,6 +99,32 @@ fn replicas_that_may_be_out_of_date_or_incomplete_are_not_asked() {
             );
         });
     }
+}
+
+#[test]
+fn late_answers_of_a_replica_are_not_taken_for_that_of_the_primary() {
+    play(async {
+        let world = World::new().await;
+        world.choose_second_of_two();
+        let call = world
+            .submit(POOL, read().read_from(ReadPolicy::Balance))
+            .await;
+        let mut replica = world.peers[1].accept().await;
+        let refused = replica.request().await.unwrap();
+        replica.answer(&refused, -Errno::EAGAIN.0);
+        let mut primary = world.peers[0].accept().await;
+        let request = primary.request().await.unwrap();
+        assert_eq!((request.tid, request.attempt), (refused.tid, 1));
+        // An answer nobody asked for, and one to an attempt that this OSD never got.
+        replica.answer(&refused, 0);
+        primary.answer_attempt(&request, refused.attempt, 0);
+        replica.requests().await;
+        primary.requests().await;
+        assert!(!call.is_finished());
+        primary.answer(&request, 0);
+        call.await.unwrap().unwrap();
+        world.assert_idle();
+    });
 }
 
 #[test]
