@@ -5,6 +5,7 @@
 
 mod link;
 mod shared;
+mod socket;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -135,8 +136,7 @@ async fn open<H: Handler>(
     mut connection: Connection,
     handler: Arc<H>,
 ) -> Result<Link, Error> {
-    stream
-        .set_nodelay(true)
+    socket::set_up(&stream)
         .map_err(|source| io_error("cannot set up the socket to", addr, source))?;
     loop {
         let mut is_open = false;

@@ -93,6 +93,28 @@ async fn ends(mode: ConnectionMode, session: SessionRequest) -> ((Link, Inbox), 
     )
 }
 
+/// What the kernel does next, if anything, on a socket of this process that is connected to a port of
+/// this host.
+fn timer(port: u16) -> Option<u8> {
+    let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let connected_to = format!("0100007F:{port:04X}");
+    sockets.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let timer = &fields[5][..2];
+        (fields[2] == connected_to).then(|| u8::from_str_radix(timer, 16).unwrap())
+    })
+}
+
+#[tokio::test]
+async fn the_kernel_probes_idle_connections() {
+    const KEEPALIVE: u8 = 2;
+    let mode = ConnectionMode::CRC;
+    let ((client, _at_client), (_server, _at_server)) = ends(mode, SessionRequest::Lossy).await;
+    let addr = client.info().peer_addrs.v2().unwrap().socket.unwrap();
+    // What has been sent is acknowledged before.
+    until(|| timer(addr.port()) == Some(KEEPALIVE)).await;
+}
+
 #[tokio::test]
 async fn messages_of_all_sizes_go_both_ways() {
     for mode in [ConnectionMode::CRC, ConnectionMode::SECURE] {
