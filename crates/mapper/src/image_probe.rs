@@ -66,6 +66,8 @@ impl Question {
     {
         let answered = async {
             let mut asked = self.asked.lock().await;
+            // What it was answered late says nothing of now.
+            asked.take_if(|question| question.is_finished());
             let question = asked.get_or_insert_with(|| AbortOnDropHandle::new(tokio::spawn(ask())));
             // A question that cannot even be asked is not worth being told from one that was answered.
             let _ = question.await;
@@ -103,5 +105,12 @@ mod tests {
         assert!(question.ask(Duration::MAX, ask).await);
         assert!(!question.ask(moment, ask).await);
         assert_eq!(asked.load(Ordering::Relaxed), 2);
+        // An answer that nobody waited for is none to the next question.
+        answer.notify_one();
+        while !question.asked.lock().await.as_ref().unwrap().is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!question.ask(moment, ask).await);
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
     }
 }
