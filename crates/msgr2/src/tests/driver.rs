@@ -95,6 +95,7 @@ async fn ends(mode: ConnectionMode, session: SessionRequest) -> ((Link, Inbox), 
 
 /// What the kernel does next, if anything, on a socket of this process that is connected to a port of
 /// this host.
+#[expect(clippy::disallowed_methods, reason = "the kernel tells it in a file")]
 fn timer(port: u16) -> Option<u8> {
     let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let connected_to = format!("0100007F:{port:04X}");
