@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use denc::EntityName;
+use denc::{EntityName, GlobalId};
 use futures_util::FutureExt;
 use rados::{Errno, Operation};
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::acquire::{Attempt, acquire};
 use super::hooks;
 use super::machine::{Event, Job};
-use crate::notification::{Message, Response};
+use crate::notification::{ClientId, Message, Response};
 use crate::{Features, Image, Locker, Result, directory, lock};
 
 /// The task that has, gives up and looks after the lock of an open image. It ends with the image or
@@ -117,7 +117,7 @@ impl Driver {
         acquire(&self.image, client).await
     }
 
-    async fn request(&self, owner: &Locker) -> Event {
+    async fn request(&mut self, owner: &Locker) -> Event {
         let Some(client) = self.image.lock().client() else {
             return Event::Silent;
         };
@@ -147,8 +147,25 @@ impl Driver {
             }
             // A client that died a moment ago is still seen to watch.
             None if !answers.timed_out.is_empty() => Event::TimedOut,
-            None => Event::Silent,
+            None => {
+                self.remind(owner).await;
+                Event::Silent
+            }
         }
+    }
+
+    /// Says in its place that the owner has the lock. It is alive, but does not say that the lock is its
+    /// own: librbd gives nothing up, for ever, once it has heard late that another client had taken the
+    /// lock and released it before (librbd: `ImageWatcher::handle_payload` of the three messages,
+    /// `m_owner_client_id`).
+    async fn remind(&mut self, owner: &Locker) {
+        let Some(handle) = owner.watch_cookie() else {
+            return;
+        };
+        tracing::debug!(image = self.image.full_name(), %owner, "reminding the owner");
+        let gid = GlobalId(owner.name.num.cast_unsigned());
+        self.announce(&Message::AcquiredLock(ClientId { gid, handle }))
+            .await;
     }
 
     /// The lock is held. Writers must know what the last owner has changed.
@@ -193,6 +210,8 @@ impl Driver {
         let Some(client) = self.image.lock().client() else {
             return;
         };
+        // That the lock was taken must not be told, or told again, when it is true no more.
+        self.announcements.abort_all();
         let cookie = lock::automatic_cookie(client.handle);
         let operation = lock::unlock(Operation::new(), &cookie);
         let (pool, header) = (self.image.pool(), self.image.header_object());

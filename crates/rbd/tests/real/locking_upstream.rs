@@ -105,14 +105,69 @@ with rados.Rados(conffile=os.environ['CEPH_CONF']) as cluster:
             sys.stdin.read()
 ";
 
+/// Takes the lock of an image by writing to it, and ends with its input.
+const WRITER: &str = "
+import os, rados, rbd, sys
+with rados.Rados(conffile=os.environ['CEPH_CONF']) as cluster:
+    with cluster.open_ioctx('rbd') as pool:
+        with rbd.Image(pool, sys.argv[1]) as image:
+            image.write(b'theirs', 0)
+            sys.stdin.read()
+";
+
+/// Whether programs in Python can use librbd; says so if not.
+fn has_python_rbd() -> bool {
+    let mut python = cluster().command("/usr/bin/python3");
+    let imported = blocking(|| python.args(["-c", "import rados, rbd"]).output());
+    let has_it = imported.is_ok_and(|output| output.status.success());
+    if !has_it {
+        println!("SKIPPED: there is no python3-rbd of this release");
+    }
+    has_it
+}
+
+/// What watchers are told of the lock: that it was taken (0) or released (1), by a client and its watch.
+fn lock_message(operation: u32, client: u64, watch: u64) -> Vec<u8> {
+    let mut message = vec![7, 1];
+    message.extend(20u32.to_le_bytes());
+    message.extend(operation.to_le_bytes());
+    message.extend(client.to_le_bytes());
+    message.extend(watch.to_le_bytes());
+    message
+}
+
+/// Word of what another client did before comes late, as it does when it had to be sent again: librbd
+/// then forgets that it is the owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_librbd_that_has_forgotten_that_it_is_the_owner_is_reminded() {
+    if !has_python_rbd() {
+        return;
+    }
+    create_locked("forgotten", 32 << 20).await;
+    let image = Image::open(&pool().await, "forgotten", watching())
+        .await
+        .unwrap();
+    let theirs = blocking(|| Process::start("/usr/bin/python3", &["-c", WRITER, "forgotten"]));
+    while image.lockers().await.unwrap().lockers.is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let header = format!("rbd_header.{}", image.id());
+    let pool = pool().await;
+    for operation in [0, 1] {
+        let message = lock_message(operation, 1, 2);
+        let told = pool.notify(&header, message, Duration::from_secs(30)).await;
+        let told = told.unwrap();
+        assert_eq!((told.answers.len(), told.timed_out.len()), (2, 0));
+    }
+    image.write(0, b"ours".to_vec().into()).await.unwrap();
+    assert_eq!(image.lock_status(), LockStatus::Owned);
+    blocking(|| theirs.finish());
+    image.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exclusive_owner_of_librbds_refuses_us() {
-    let python = |script| {
-        let mut python = cluster().command("/usr/bin/python3");
-        python.args(["-c", script]).output()
-    };
-    if !blocking(|| python("import rados, rbd")).is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: there is no python3-rbd of this release");
+    if !has_python_rbd() {
         return;
     }
     create_locked("not-for-us", 32 << 20).await;
