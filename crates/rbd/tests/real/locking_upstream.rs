@@ -45,7 +45,7 @@ async fn the_lock_goes_to_and_from_librbd() {
     let image = Image::open(&pool().await, "with-librbd", watching())
         .await
         .unwrap();
-    let mut theirs = fio("with-librbd", "64M");
+    let mut theirs = fio("with-librbd", "24M");
     let mut random = Random::new(5);
     let mut held = vec![0; 16 << 20];
     let mut turns = 0;
