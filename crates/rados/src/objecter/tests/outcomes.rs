@@ -152,7 +152,9 @@ impl Cell {
             "kept" | "late" => self.world.heal(World::is_idle).await,
             _ => {
                 let call = self.call;
-                self.world.heal(|_| call.is_finished()).await;
+                self.world
+                    .heal(|world| call.is_finished() && world.is_idle())
+                    .await;
                 match call.await.unwrap() {
                     Ok((0, _)) => {}
                     // There was little time left.
