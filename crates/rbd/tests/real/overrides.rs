@@ -73,7 +73,9 @@ async fn images_and_pools_say_how_locks_are_broken() {
     rbd(&["config", "pool", "set", "data", &expire, "36000"]);
     rbd(&["config", "image", "set", "data/own", &expire, "72000"]);
     rbd(&["config", "image", "set", "data/unfenced", &fence, "false"]);
-    rbd(&["image-meta", "set", "data/odd", &key, "soon"]);
+    let odd = open(&pool_at("data").await, "odd").await;
+    odd.metadata_set(&key, b"soon").await.unwrap();
+    odd.close().await.unwrap();
     assert_eq!(hours(break_lock("data/plain").await), 10);
     assert_eq!(hours(break_lock("data/own").await), 20);
     assert_eq!(break_lock("data/unfenced").await, None);
