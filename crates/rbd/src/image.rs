@@ -227,7 +227,7 @@ impl Image {
                 .in_namespace(pool.namespace()),
             None => pool.clone(),
         };
-        Ok(Self {
+        let image = Self {
             inner: Arc::new(Inner {
                 pool: pool.clone(),
                 data_pool,
@@ -257,7 +257,10 @@ impl Image {
                 size_limit: AtomicU64::new(u64::MAX),
             }),
             tasks: Some(Arc::default()),
-        })
+        };
+        // What it says wrong is better told now than by every read.
+        image.read_policy()?;
+        Ok(image)
     }
 
     /// The pool, with the namespace, where its header is.

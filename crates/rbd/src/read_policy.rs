@@ -29,7 +29,11 @@ impl Image {
         })
     }
 
-    fn read_policy(&self) -> Result<ReadPolicy> {
+    /// By the options as they are now.
+    ///
+    /// # Errors
+    /// If an option of the configuration is not of its type.
+    pub(crate) fn read_policy(&self) -> Result<ReadPolicy> {
         let config = self.pool().cluster().config();
         // What options say is only looked up when they may have changed.
         if let Some(known) = self.known_read_policy()
