@@ -233,8 +233,16 @@ async fn snapshots_are_read_by_their_maps() {
     image.close().await.unwrap();
     assert_maps_are_right(&image, "snap-read").await;
 
+    // One that lies is believed: what it says is not there is not asked for.
+    let id = snap.snap().unwrap().id.0;
+    let empty = new_image(&pool, "snap-read-empty", 16 << 20).await;
+    put_map(&image, Some(id), &stored_map(&empty, None));
+    let snap = Image::open(&pool, "snap-read", at.clone()).await.unwrap();
+    let hidden = snap.read(2 << 20, 3 << 20).await.unwrap();
+    assert_eq!(hidden.segments[..], [Segment::Zero(3 << 20)]);
+
     // With a map that makes no sense, objects are asked.
-    put_map(&image, Some(snap.snap().unwrap().id.0), b"nonsense");
+    put_map(&image, Some(id), b"nonsense");
     let snap = Image::open(&pool, "snap-read", at).await.unwrap();
     assert_same("snapshot", &read_all(&snap).await[2 << 20..5 << 20], &data);
 }
