@@ -95,7 +95,7 @@ fn fuzz(program: &Path, seconds: u32) -> anyhow::Result<()> {
     let mut run = Command::new(program);
     run.arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .args(["-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"])
+        .args(["-timeout=60", "-rss_limit_mb=1024", "-print_final_stats=1"])
         .arg(found.path());
     let seeds = dir().join("corpus").join(target);
     if seeds.exists() {
