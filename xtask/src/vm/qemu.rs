@@ -135,7 +135,9 @@ fn console_tail(io: &Path) -> String {
     format!("; its console:\n{}", tail.join("\n"))
 }
 
-const KERNEL_LINE: [&str; 8] = [
+/// No check whether the timer ticks: it counts the ticks of so many cycles, and a processor that is emulated on a loaded machine
+/// has too few by then, upon which the kernel gives up.
+const KERNEL_LINE: [&str; 9] = [
     "console=ttyS0",
     "quiet",
     "panic=-1",
@@ -143,6 +145,7 @@ const KERNEL_LINE: [&str; 8] = [
     "nokaslr",
     "audit=0",
     "tsc=reliable",
+    "no_timer_check",
     "random.trust_cpu=on",
 ];
 
