@@ -134,11 +134,6 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
             });
         }
     }
-    if !task.quick {
-        steps.run("devices in memory in a machine", || {
-            machine::test(DEVICES_IN_MEMORY, false)
-        });
-    }
     steps.run("fuzz targets", fuzz::run);
     summarise(&steps.0)
 }
