@@ -301,7 +301,7 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn connect_is_what_the_header_files_say() {
-        let connect = Connect {
+        let mut connect = Connect {
             index: Some(3),
             size_bytes: 0x1_2000_0000,
             sector_bytes: 4096,
@@ -315,7 +315,7 @@ mod tests {
             "00000101 \
              0002000c 20000000 00000001 \
              0003000c 00001000 00000000 \
-             0004000c 00000000 00000000 \
+             0004000c 001e8480 00000000 \
              0005000c 0000016d 00000000 \
              0008000c 0000001e 00000000 \
              8007001c 8001000c 00010008 0000000a 8001000c 00010008 0000000b \
@@ -326,6 +326,11 @@ mod tests {
             bytes_of(command::CONNECT, connect.attributes().unwrap()),
             expected
         );
+        // A single connection has no limit at all.
+        connect.sockets.pop();
+        let bytes = bytes_of(command::CONNECT, connect.attributes().unwrap());
+        let timeout = words("0004000c 00000000 00000000");
+        assert!(bytes.windows(timeout.len()).any(|window| window == timeout));
     }
 
     #[cfg(target_endian = "little")]
