@@ -107,6 +107,11 @@ impl Keeper {
                     if let Err(error @ (Error::Blocklisted { .. } | Error::ShutDown)) = &result {
                         return self.end(error);
                     }
+                    // What the OSD has said before it answered comes first: the end of an expired watch
+                    // is not that of the one it has just registered.
+                    let before = self.inbox.take_now();
+                    let notice = self.handle(before);
+                    self.tell(notice);
                     self.lease.ended(Instant::now(), result)
                 }
                 contents = self.inbox.take() => self.handle(contents),

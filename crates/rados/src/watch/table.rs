@@ -155,6 +155,11 @@ impl Inbox {
     /// Safe: nothing is taken by a future that is dropped.
     pub(super) async fn take(&self) -> Contents {
         self.filled.notified().await;
+        self.take_now()
+    }
+
+    /// Takes what there is.
+    pub(super) fn take_now(&self) -> Contents {
         std::mem::take(&mut *self.lock())
     }
 
