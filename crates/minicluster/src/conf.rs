@@ -99,6 +99,13 @@ impl Conf<'_> {
             set("mon_election_timeout", &2);
         }
 
+        if options.osds == 1 {
+            // An OSD without peers that has stood still, stopped or for want of processor time, may
+            // take its own lease for expired, keep an operation until that is renewed, and forget it
+            // (ceph: `PrimaryLogPG::check_laggy`). Only peers have a use for leases.
+            set("osd_pool_default_read_lease_ratio", &30);
+        }
+
         set(
             "osd_objectstore",
             &match options.store {
