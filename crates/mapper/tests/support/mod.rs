@@ -100,8 +100,17 @@ impl TestServer {
 }
 
 /// Closes a device. The last who closes one of the NBD driver waits for all that was written to it, as long as that takes.
+///
+/// When this returns, no child that is started later has a copy of the descriptor, which it would then be the last to close.
 pub(crate) fn close_without_waiting(device: std::fs::File) {
+    use std::os::fd::AsRawFd;
+
+    let descriptor = format!("/proc/self/fd/{}", device.as_raw_fd());
+    let path = std::fs::read_link(&descriptor).unwrap();
     std::thread::spawn(move || drop(device));
+    while std::fs::read_link(&descriptor).is_ok_and(|now| now == path) {
+        std::thread::yield_now();
+    }
 }
 
 /// Runs a program to its end, within a time limit.
