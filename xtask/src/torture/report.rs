@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::plan::Round;
+use super::plan::{Fault, Round};
 use super::proxy::Struck;
 use super::round::Stall;
 use super::spec::ClientKind;
@@ -47,19 +47,24 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A stall after several faults counts for each of them.
+    /// A stall after several faults counts for each of them; but where a client was killed, the next one
+    /// waits until the cluster has forgotten the dead one, and that says nothing of other faults.
     pub(super) fn add(&mut self, round: &Round, stalls: &[Stall]) {
+        let killed: Vec<usize> = round.faults.iter().filter_map(killed_group).collect();
         for fault in &round.faults {
             *self.faults.entry(fault.kind()).or_default() += 1;
-        }
-        for kind in ClientKind::value_variants().iter().copied() {
-            let of_kind = stalls.iter().filter(|(of, _)| *of == kind);
-            let Some(longest) = of_kind.map(|(_, stall)| *stall).max() else {
-                continue;
+            let group = killed_group(fault);
+            let is_of_fault = |stall: &&Stall| match group {
+                Some(group) => stall.group == group,
+                None => !killed.contains(&stall.group),
             };
-            for fault in &round.faults {
-                let times = self.stalls.entry((fault.kind(), kind)).or_default();
-                times.add(longest);
+            for kind in ClientKind::value_variants().iter().copied() {
+                let of_kind = stalls.iter().filter(|stall| stall.kind == kind);
+                let longest = of_kind.filter(is_of_fault).map(|stall| stall.time).max();
+                if let Some(longest) = longest {
+                    let times = self.stalls.entry((fault.kind(), kind)).or_default();
+                    times.add(longest);
+                }
             }
         }
     }
@@ -123,6 +128,49 @@ impl fmt::Display for Report {
     }
 }
 
+/// Whose clients a fault kills.
+const fn killed_group(fault: &Fault) -> Option<usize> {
+    match fault {
+        Fault::KillClient { lane, .. } => Some(*lane),
+        _ => None,
+    }
+}
+
 fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_dead_clients_is_not_that_for_daemons() {
+        let stall = |group, kind, seconds| Stall {
+            group,
+            kind,
+            time: Duration::from_secs(seconds),
+        };
+        let (ours, theirs) = (ClientKind::Orbd, ClientKind::Librbd);
+        let kill = Fault::KillClient { lane: 1, client: 0 };
+        let round = Round {
+            faults: vec![Fault::FullCluster, kill],
+            lasts: Duration::from_secs(1),
+        };
+        let mut report = Report::default();
+        report.add(
+            &round,
+            &[
+                stall(0, ours, 2),
+                stall(0, theirs, 3),
+                stall(1, ours, 8),
+                stall(1, theirs, 7),
+            ],
+        );
+        let longest = |fault: Fault, kind| report.stalls[&(fault.kind(), kind)].longest.as_secs();
+        assert_eq!(longest(Fault::FullCluster, ours), 2);
+        assert_eq!(longest(Fault::FullCluster, theirs), 3);
+        assert_eq!(longest(kill, ours), 8);
+        assert_eq!(longest(kill, theirs), 7);
+    }
 }

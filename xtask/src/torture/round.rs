@@ -10,8 +10,14 @@ use super::spec::ClientKind;
 use super::stamp::OpId;
 use crate::interrupt::Interrupt;
 
-/// How long after the end of the faults a client of this kind had what it waited for then.
-pub(super) type Stall = (ClientKind, Duration);
+/// How long after the end of the faults a client had what it waited for then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stall {
+    /// Of its lane.
+    pub(super) group: usize,
+    pub(super) kind: ClientKind,
+    pub(super) time: Duration,
+}
 
 /// What came of a round.
 #[derive(Default)]
@@ -23,7 +29,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     pub(super) fn longest(&self) -> Duration {
-        let stalls = self.stalls.iter().map(|(_, stall)| *stall);
+        let stalls = self.stalls.iter().map(|stall| stall.time);
         stalls.max().unwrap_or_default()
     }
 }
@@ -31,6 +37,7 @@ impl Outcome {
 /// A client after the faults have ended.
 struct Waiting {
     lane: usize,
+    group: usize,
     generation: u32,
     kind: ClientKind,
     /// What it waits for.
@@ -92,7 +99,11 @@ fn recover(
         let mut still = Vec::new();
         for client in waiting {
             if is_over(&client, stage)? {
-                stalls.push((client.kind, healed.elapsed()));
+                stalls.push(Stall {
+                    group: client.group,
+                    kind: client.kind,
+                    time: healed.elapsed(),
+                });
             } else {
                 still.push(client);
             }
@@ -113,9 +124,10 @@ fn recover(
 
 fn all_of(lane: &Lane, stage: &Stage<'_>) -> anyhow::Result<Vec<Waiting>> {
     let clients = lane.clients().map(|(_, worker)| {
-        let (lane, generation) = (lane.number, worker.generation);
+        let (group, lane, generation) = (lane.group, lane.number, worker.generation);
         Ok(Waiting {
             lane,
+            group,
             generation,
             kind: worker.kind,
             ids: stage.checker.waiting(lane, generation)?,
