@@ -21,12 +21,16 @@ pub(crate) struct Task {
     /// How long each of them runs, in seconds
     #[arg(long, default_value_t = 600)]
     seconds: u32,
+
+    /// Add what reached new code to the corpora, small inputs only
+    #[arg(long)]
+    keep: bool,
 }
 
 pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     let programs = programs()?.context("there is no nightly toolchain, which fuzzing needs")?;
     let chosen = chosen(programs, &task.targets)?;
-    run_all(&chosen, task.seconds)
+    run_all(&chosen, task.seconds, task.keep)
 }
 
 /// The programs of all targets, built; none if there is no nightly toolchain.
@@ -39,8 +43,9 @@ pub(crate) fn programs() -> anyhow::Result<Option<Vec<PathBuf>>> {
     Ok(Some(programs))
 }
 
-/// Runs these programs for so long each, all of them even if one finds something.
-pub(crate) fn run_all(programs: &[PathBuf], seconds: u32) -> anyhow::Result<()> {
+/// Runs these programs for so long each, all of them even if one finds something. If wanted, inputs of interest are added to the
+/// corpora.
+pub(crate) fn run_all(programs: &[PathBuf], seconds: u32, keep: bool) -> anyhow::Result<()> {
     let queue = Mutex::new(programs.iter());
     let next = || queue.lock().ok()?.next();
     let workers = thread::available_parallelism().map_or(1, usize::from);
@@ -48,7 +53,7 @@ pub(crate) fn run_all(programs: &[PathBuf], seconds: u32) -> anyhow::Result<()> 
         let worker = || {
             let mut result = Ok(());
             while let Some(program) = next() {
-                let outcome = fuzz(program, seconds);
+                let outcome = fuzz(program, seconds, keep);
                 if let Err(error) = &outcome {
                     eprintln!("{error:#}");
                 }
@@ -86,7 +91,7 @@ fn chosen(programs: Vec<PathBuf>, targets: &[String]) -> anyhow::Result<Vec<Path
 }
 
 /// Runs one target; what it found is shown if it fails.
-fn fuzz(program: &Path, seconds: u32) -> anyhow::Result<()> {
+fn fuzz(program: &Path, seconds: u32, keep: bool) -> anyhow::Result<()> {
     let target = program.file_name().context("a program without a name")?;
     // What it finds to be of interest goes to the first directory, not to the sources.
     let found = tempfile::tempdir()?;
@@ -99,7 +104,7 @@ fn fuzz(program: &Path, seconds: u32) -> anyhow::Result<()> {
         .arg(found.path());
     let seeds = dir().join("corpus").join(target);
     if seeds.exists() {
-        run.arg(seeds);
+        run.arg(&seeds);
     }
     let target = target.display();
     let said = diagnostics(&mut run).with_context(|| format!("fuzz target {target}"))?;
@@ -108,8 +113,26 @@ fn fuzz(program: &Path, seconds: u32) -> anyhow::Result<()> {
         .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     let executed = executed.context("a fuzz target does not say how much it did")?;
     println!("{target}: {} inputs, nothing found", executed.trim());
+    if keep {
+        std::fs::create_dir_all(&seeds)?;
+        add_to_corpus(program, &seeds, found.path())?;
+    }
     Ok(())
 }
+
+/// Adds as few of these inputs to a corpus as reach all that is reached by them and not by the corpus.
+fn add_to_corpus(program: &Path, corpus: &Path, found: &Path) -> anyhow::Result<()> {
+    let mut merge = Command::new(program);
+    merge
+        .args(["-set_cover_merge=1", "-use_counters=0"])
+        .arg(format!("-max_len={KEPT_BYTES}"))
+        .args([corpus, found]);
+    diagnostics(&mut merge).context("add to a corpus")?;
+    Ok(())
+}
+
+/// What is longer is cut to this length before it is looked at.
+const KEPT_BYTES: usize = 2048;
 
 /// Builds the targets as cargo-fuzz does with `--sanitizer none`: safe code has no use for the
 /// address sanitizer, and gets further without.

@@ -10,7 +10,7 @@ use crate::workspace;
 /// cargo-fuzz is not needed: it would build the same programs with the same options.
 pub(super) fn run() -> anyhow::Result<Outcome> {
     if let Some(programs) = fuzz::programs()? {
-        fuzz::run_all(&programs, SECONDS)?;
+        fuzz::run_all(&programs, SECONDS, false)?;
         return Ok(passed());
     }
     println!("no nightly toolchain: the corpora alone");
