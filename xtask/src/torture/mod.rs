@@ -69,6 +69,9 @@ pub(crate) struct Task {
     /// Leave out all faults but these, by their names in the report.
     #[arg(long = "fault", value_name = "KIND")]
     faults: Vec<String>,
+    /// A line of the cluster's configuration; may be given several times.
+    #[arg(long, value_name = "LINE")]
+    conf: Vec<String>,
     /// The number of OSDs.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(3..10))]
     osds: u32,
@@ -111,7 +114,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     let (dir, program) = make_dir(seed)?;
 
     let ip = setup::loopback(seed);
-    let cluster = setup::start_cluster(task.release, task.osds, task.secure, ip)?;
+    let cluster = setup::start_cluster(task, ip)?;
     setup::make_pools(&cluster)?;
     let network = Network::new()?;
     let proxies = Proxies::start(&network, ip, &setup::ports(&cluster)?)?;

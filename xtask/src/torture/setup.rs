@@ -5,18 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use minicluster::{Cluster, Daemon, Mode, Release, Store};
+use minicluster::{Cluster, Daemon, Mode, Store};
+
+use super::Task;
 
 /// A cluster at this address.
-pub(super) fn start_cluster(
-    release: Option<Release>,
-    osds: u32,
-    is_secure: bool,
-    ip: IpAddr,
-) -> anyhow::Result<Cluster> {
+pub(super) fn start_cluster(task: &Task, ip: IpAddr) -> anyhow::Result<Cluster> {
     let mut builder = Cluster::builder()
         .mons(usize::from(MONS))
-        .osds(usize::try_from(osds)?)
+        .osds(usize::try_from(task.osds)?)
         .store(Store::Bluestore)
         .ip(ip)
         .fast_failure_detection(true)
@@ -30,16 +27,19 @@ pub(super) fn start_cluster(
             "osd_client_watch_timeout = {}",
             WATCH_TIMEOUT.as_secs()
         ))
-        .mode(if is_secure {
+        .mode(if task.secure {
             Mode::Secure
         } else {
             Mode::Default
         });
-    if let Some(release) = release {
+    if let Some(release) = task.release {
         builder = builder.release(release);
     }
+    for line in &task.conf {
+        builder = builder.conf(line);
+    }
     // Every daemon has ports of its own, so that a proxy knows whose connections it has.
-    for osd in 0..osds {
+    for osd in 0..task.osds {
         let ports = osd_ports(osd);
         let (first, last) = (ports.start, ports.end - 1);
         builder = builder.conf(format!(
