@@ -41,32 +41,45 @@ pub(crate) async fn owner_of(image: &Image) -> String {
 /// What is said about an image.
 pub(crate) struct Heard {
     _watch: Watch,
+    pool: Pool,
+    header: String,
     payloads: mpsc::Receiver<Bytes>,
 }
 
 impl Heard {
     pub(crate) async fn of(image: &Image) -> Self {
         let (sender, payloads) = mpsc::channel();
+        let pool = image.pool().clone();
         let header = format!("rbd_header.{}", image.id());
-        let watch = image.pool().watch(&header, Arc::new(Listener(sender)));
-        let watch = watch.await.unwrap();
+        let watch = pool.watch(&header, Arc::new(Listener(sender))).await;
         Self {
-            _watch: watch,
+            _watch: watch.unwrap(),
+            pool,
+            header,
             payloads,
         }
     }
 
     /// The numbers of all operations since this was last asked, apart from news about the lock.
-    pub(crate) fn operations(&self) -> Vec<u8> {
-        let mut operations = self.all_operations();
+    pub(crate) async fn operations(&self) -> Vec<u8> {
+        let mut operations = self.all_operations().await;
         operations.retain(|operation| ![ACQUIRED_LOCK, RELEASED_LOCK].contains(operation));
         operations
     }
 
-    pub(crate) fn all_operations(&self) -> Vec<u8> {
-        self.payloads.try_iter().map(|payload| payload[6]).collect()
+    pub(crate) async fn all_operations(&self) -> Vec<u8> {
+        // What somebody else has heard already may still be on its way to us, but not after this.
+        let asked = self.pool.notify(&self.header, UNKNOWN, LIMIT).await;
+        assert_eq!(asked.unwrap().timed_out, []);
+        let heard = self.payloads.try_iter();
+        let before = heard.take_while(|payload| payload != UNKNOWN);
+        before.map(|payload| payload[6]).collect()
     }
 }
+
+/// A notification of a kind that nobody knows.
+const UNKNOWN: &[u8] = b"\x01\x01\x04\0\0\0\xff\0\0\0";
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) const ACQUIRED_LOCK: u8 = 0;
 pub(crate) const RELEASED_LOCK: u8 = 1;
@@ -96,8 +109,8 @@ async fn what_we_change_is_known_to_others_at_once() {
     let ours = open(&pool, "announced").await;
     let other = open_and_follow("announced").await;
     let heard = Heard::of(&ours).await;
-    let assert_announced = || {
-        assert_eq!(heard.operations(), [HEADER_UPDATE]);
+    let assert_announced = async || {
+        assert_eq!(heard.operations().await, [HEADER_UPDATE]);
     };
 
     ours.resize(16 << 20, false, |_| ()).await.unwrap();
@@ -107,20 +120,20 @@ async fn what_we_change_is_known_to_others_at_once() {
         .write(12 << 20, Bytes::from(vec![7; 4096]))
         .await
         .unwrap();
-    assert_announced();
+    assert_announced().await;
     ours.resize(4 << 20, true, |_| ()).await.unwrap();
     let error = other.read(12 << 20, 1 << 20).await.unwrap_err();
     assert!(matches!(error, Error::OutOfBounds { size, .. } if size == 4 << 20));
-    assert_announced();
+    assert_announced().await;
     ours.metadata_set("key", b"value").await.unwrap();
-    assert_announced();
+    assert_announced().await;
     ours.metadata_remove("key").await.unwrap();
-    assert_announced();
+    assert_announced().await;
 
     // What fails is no news.
     ours.metadata_remove("key").await.unwrap_err();
     ours.resize(1 << 20, false, |_| ()).await.unwrap_err();
-    assert!(heard.operations().is_empty());
+    assert!(heard.operations().await.is_empty());
     other.close().await.unwrap();
 }
 
@@ -219,7 +232,7 @@ async fn an_owner_of_ours_does_what_we_ask_for() {
         .write(199 << 20, Bytes::from_static(b"x"))
         .await
         .unwrap();
-    assert_eq!(heard.operations(), [7, HEADER_UPDATE, ASYNC_COMPLETE]);
+    assert_eq!(heard.operations().await, [7, HEADER_UPDATE, ASYNC_COMPLETE]);
     for object in 10..40 {
         let at = object * (4 << 20);
         owner.write(at, Bytes::from_static(b"x")).await.unwrap();
@@ -230,7 +243,7 @@ async fn an_owner_of_ours_does_what_we_ask_for() {
         .await
         .unwrap();
     assert!(!steps.is_empty() && steps.iter().all(|step| step.total == 42));
-    let said = heard.operations();
+    let said = heard.operations().await;
     assert_eq!(said[..2], [7, ASYNC_PROGRESS]);
     assert_eq!(said[said.len() - 2..], [HEADER_UPDATE, ASYNC_COMPLETE]);
     assert_eq!(owner.size_bytes(), 32 << 20);
@@ -241,14 +254,14 @@ async fn an_owner_of_ours_does_what_we_ask_for() {
     assert_eq!(owner.metadata_get("key").await.unwrap(), "value");
     other.metadata_remove("key").await.unwrap();
     let said = [20, HEADER_UPDATE, ASYNC_COMPLETE];
-    assert_eq!(heard.operations(), [said, said].concat());
+    assert_eq!(heard.operations().await, [said, said].concat());
     other
         .disable_features(Features::DEEP_FLATTEN)
         .await
         .unwrap();
     assert!(!other.features().contains(Features::DEEP_FLATTEN));
     // Without an id, for the sake of old owners.
-    assert_eq!(heard.operations(), [15, HEADER_UPDATE]);
+    assert_eq!(heard.operations().await, [15, HEADER_UPDATE]);
 
     assert_eq!(owner_of(&owner).await, lock);
     assert_eq!(owner.lock_status(), LockStatus::Owned);

@@ -28,14 +28,14 @@ async fn we_do_what_librbd_asks_for() {
     let load = Load::on(&image);
 
     rbd(&["resize", "--no-progress", "--size", "200M", "rbd/asked-for"]);
-    assert_eq!(heard.operations(), [7, HEADER_UPDATE, ASYNC_COMPLETE]);
+    assert_eq!(heard.operations().await, [7, HEADER_UPDATE, ASYNC_COMPLETE]);
     for object in 10..40 {
         let at = object * (4 << 20);
         image.write(at, Bytes::from_static(b"x")).await.unwrap();
     }
     let shrink = ["resize", "--allow-shrink", "--size", "32M", "rbd/asked-for"];
     rbd(&shrink);
-    let said = heard.operations();
+    let said = heard.operations().await;
     assert_eq!(said[..2], [7, ASYNC_PROGRESS]);
     assert_eq!(said[said.len() - 2..], [HEADER_UPDATE, ASYNC_COMPLETE]);
     assert_eq!(image.size_bytes(), 32 << 20);
@@ -47,15 +47,15 @@ async fn we_do_what_librbd_asks_for() {
         assert_eq!(image.metadata_get("key").await.unwrap(), "value");
         rbd(&["image-meta", "remove", "rbd/asked-for", "key"]);
         let said = [20, HEADER_UPDATE, ASYNC_COMPLETE];
-        assert_eq!(heard.operations(), [said, said].concat());
+        assert_eq!(heard.operations().await, [said, said].concat());
     }
     rbd(&["feature", "disable", "rbd/asked-for", "deep-flatten"]);
-    let said = heard.operations();
+    let said = heard.operations().await;
     assert_eq!(said[..2], [15, HEADER_UPDATE]);
     image.refresh().await.unwrap();
     assert_eq!(image.features(), FEATURES.without(Features::DEEP_FLATTEN));
     rbd(&["rename", "rbd/asked-for", "rbd/renamed-for"]);
-    let said = heard.operations();
+    let said = heard.operations().await;
     let expected: &[_] = if is_pacific {
         &[14, ASYNC_COMPLETE]
     } else {
@@ -87,7 +87,7 @@ async fn a_snapshot_by_librbd_is_preserved_by_our_next_write() {
         rbd(&["snap", "create", &format!("rbd/snapped-by-librbd@{round}")]);
         // Refused, asked for, given up, taken.
         let expected = [8, REQUEST_LOCK, RELEASED_LOCK, ACQUIRED_LOCK];
-        let mut said = heard.all_operations();
+        let mut said = heard.all_operations().await;
         said.retain(|operation| expected.contains(operation));
         let request = said.iter().position(|operation| *operation == expected[0]);
         assert_eq!(said[request.unwrap()..][..4], expected);
@@ -139,24 +139,24 @@ async fn librbd_does_what_we_ask_for() {
     image.release_lock().await.unwrap();
     let mut bench = bench(&image).await;
     let lock = owner_of(&image).await;
-    heard.operations();
+    heard.operations().await;
 
     image.resize(400 << 20, false, |_| ()).await.unwrap();
     assert_eq!(image.size_bytes(), 400 << 20);
-    assert_eq!(heard.operations(), [7, HEADER_UPDATE, ASYNC_COMPLETE]);
+    assert_eq!(heard.operations().await, [7, HEADER_UPDATE, ASYNC_COMPLETE]);
     let mut steps = Vec::new();
     image
         .resize(64 << 20, true, |step| steps.push(step))
         .await
         .unwrap();
     assert!(!steps.is_empty());
-    let said = heard.operations();
+    let said = heard.operations().await;
     assert_eq!(said[..2], [7, ASYNC_PROGRESS]);
     image
         .disable_features(Features::DEEP_FLATTEN)
         .await
         .unwrap();
-    assert_eq!(heard.operations(), [15, HEADER_UPDATE]);
+    assert_eq!(heard.operations().await, [15, HEADER_UPDATE]);
     assert_eq!(owner_of(&image).await, lock);
     let info = rbd_json(&["info", "rbd/asking"]);
     assert_eq!(info["size"], 64 << 20);
@@ -168,7 +168,7 @@ async fn librbd_does_what_we_ask_for() {
     // Before 16.2, owners do not know this request: the lock is taken.
     let is_pacific = blocking(|| cluster().release()) >= Release::Pacific;
     image.metadata_set("key", b"value").await.unwrap();
-    let said = heard.operations();
+    let said = heard.operations().await;
     assert_eq!(said[0], 20);
     assert_eq!(owner_of(&image).await == lock, is_pacific);
     assert_eq!(rbd(&["image-meta", "get", "rbd/asking", "key"]), "value\n");
