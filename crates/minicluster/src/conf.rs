@@ -101,8 +101,9 @@ impl Conf<'_> {
 
         if options.osds == 1 {
             // An OSD without peers that has stood still, stopped or for want of processor time, may
-            // take its own lease for expired, keep an operation until that is renewed, and forget it
-            // (ceph: `PrimaryLogPG::check_laggy`). Only peers have a use for leases.
+            // take its own lease for expired and keep an operation until that is renewed; pacific's
+            // forgets it then (ceph: `PeeringState::proc_renew_lease`, which looks again in later
+            // releases). Only peers have a use for leases.
             set("osd_pool_default_read_lease_ratio", &30);
         }
 
