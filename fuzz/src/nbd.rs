@@ -35,7 +35,7 @@ pub fn nbd_requests(data: &[u8]) {
 }
 
 fn requests<'a>(session: &Session, leftover: BytesMut, pieces: impl Iterator<Item = &'a [u8]>) {
-    let mut decoder = RequestDecoder::new(session, leftover);
+    let mut decoder = RequestDecoder::new(session, leftover, Default::default());
     let mut pieces = pieces;
     loop {
         loop {

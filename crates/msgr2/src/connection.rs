@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
+use buffers::BufferPool;
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 use denc::UTime;
@@ -100,7 +101,7 @@ pub enum Event {
 impl Connection {
     /// A client's connection. What it has to say first can be written at once.
     pub fn client(options: ClientOptions, auth: Box<dyn ClientAuth>) -> Self {
-        let wire = Wire::new(&options.banner());
+        let wire = Wire::new(&options.banner(), options.buffers.clone());
         let client = Client::new(options, auth);
         Self {
             state: State::Banner(Side::Client(Box::new(client)), Box::new(wire)),
@@ -114,7 +115,7 @@ impl Connection {
         auth: Box<dyn ServerAuth>,
         sessions: Box<dyn Sessions>,
     ) -> Self {
-        let wire = Wire::new(&options.banner());
+        let wire = Wire::new(&options.banner(), BufferPool::default());
         let server = Server::new(options, auth, sessions);
         Self {
             state: State::Banner(Side::Server(Box::new(server)), Box::new(wire)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use buffers::BufferPool;
 use bytes::Bytes;
 use denc::{EntityAddr, Epoch, GlobalId, PoolId, Uuid};
 use tokio::task::AbortHandle;
@@ -83,6 +84,12 @@ impl Cluster {
     /// this client now.
     pub fn config(&self) -> Arc<Config> {
         self.inner.monitors.config()
+    }
+
+    /// What its connections read into. Whoever reads what is to be written to the cluster, from sockets
+    /// for example, may use the same buffers, which are trimmed when they have not been used for a while.
+    pub fn buffers(&self) -> &BufferPool {
+        &self.inner.messenger.buffers
     }
 
     /// The cluster's id.

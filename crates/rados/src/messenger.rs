@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use buffers::BufferPool;
 use cephx::ClientSession;
 use denc::{AddrType, EntityAddr, EntityType, GlobalId, Uuid};
 use msgr2::auth::ClientAuth;
@@ -29,6 +30,8 @@ pub(crate) struct Messenger {
     fsid: OnceLock<Uuid>,
     /// Counts connections, so that a server can tell an old one from a new one.
     global_seq: AtomicU64,
+    /// What all connections read into.
+    pub(crate) buffers: BufferPool,
     /// What to pass for with OSDs: a client, except in tests. The present OSDs compress with other
     /// OSDs only.
     pub(crate) kind_for_osds: EntityType,
@@ -92,6 +95,7 @@ impl Messenger {
             ip: OnceLock::new(),
             fsid: OnceLock::new(),
             global_seq: AtomicU64::new(0),
+            buffers: BufferPool::default(),
         }
     }
 
@@ -217,6 +221,7 @@ impl Messenger {
             compression: None,
             global_seq: self.global_seq.fetch_add(1, Ordering::Relaxed) + 1,
             session: SessionRequest::Lossy,
+            buffers: self.buffers.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! An image in a cluster as a device.
 
+use buffers::BufferPool;
 use bytes::Bytes;
 use rbd::{Image, Zeroes};
 use rustix::io::Errno;
@@ -53,6 +54,11 @@ impl BlockDevice for ImageDevice {
             layout.stripe_unit(),
             layout.stripe_count(),
         )
+    }
+
+    /// Those that replies from OSDs are read into, so that no more are kept than are needed for both.
+    fn buffers(&self) -> BufferPool {
+        self.image.pool().cluster().buffers().clone()
     }
 
     async fn read(&self, offset: u64, len: u64) -> Result<ReadData> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use buffers::BufferPool;
 use bytes::Bytes;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -304,6 +305,10 @@ impl<D: BlockDevice> BlockDevice for Ledger<D> {
 
     fn limits(&self) -> Limits {
         self.device.limits()
+    }
+
+    fn buffers(&self) -> BufferPool {
+        self.device.buffers()
     }
 
     async fn read(&self, offset: u64, len: u64) -> Result<ReadData> {

@@ -15,6 +15,7 @@ pub mod memory;
 
 use std::future::Future;
 
+use buffers::BufferPool;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -41,6 +42,11 @@ pub trait BlockDevice: Send + Sync + 'static {
 
     /// What sizes suit the device.
     fn limits(&self) -> Limits;
+
+    /// What to read the payload of writes into.
+    fn buffers(&self) -> BufferPool {
+        BufferPool::default()
+    }
 
     /// Reads `len` bytes from `offset` on.
     ///

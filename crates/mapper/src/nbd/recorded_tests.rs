@@ -1,5 +1,6 @@
 //! What clients of other people said to another server, understood by this one.
 
+use buffers::BufferPool;
 use bytes::BytesMut;
 
 use super::proto::command;
@@ -53,7 +54,7 @@ fn take(name: &str, bytes: &[u8], piece: usize) -> Outcome {
     };
     outcome.answered = output.len();
     outcome.is_negotiated = true;
-    let mut decoder = RequestDecoder::new(&session, input);
+    let mut decoder = RequestDecoder::new(&session, input, BufferPool::default());
     loop {
         while let Some(incoming) = decoder.next_request().unwrap() {
             let request = session.check(incoming, exports()[0].size_bytes);

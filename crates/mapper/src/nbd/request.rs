@@ -1,5 +1,6 @@
 //! Takes requests out of the stream of bytes.
 
+use buffers::BufferPool;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::error::ProtocolError;
@@ -39,6 +40,7 @@ pub struct Incoming {
 /// each and is not copied, except for what had been read before its header was seen.
 #[derive(Debug)]
 pub struct RequestDecoder {
+    pool: BufferPool,
     buffer: BytesMut,
     state: State,
     max_payload: u32,
@@ -54,9 +56,11 @@ enum State {
 }
 
 impl RequestDecoder {
-    /// A decoder for what comes after `leftover`, the bytes already read from the socket.
-    pub fn new(session: &Session, leftover: BytesMut) -> Self {
+    /// A decoder for what comes after `leftover`, the bytes already read from the socket. What comes is read into buffers of
+    /// `pool`.
+    pub fn new(session: &Session, leftover: BytesMut, pool: BufferPool) -> Self {
         Self {
+            pool,
             buffer: leftover,
             state: State::Header,
             max_payload: session.limits.maximum_bytes,
@@ -72,8 +76,8 @@ impl RequestDecoder {
         };
         let missing = wanted.saturating_sub(self.buffer.len()).max(1);
         if self.buffer.capacity() - self.buffer.len() < missing {
-            // Moves what is there, less than one header or one small payload.
-            self.buffer.reserve(missing.max(READ_LEN));
+            // What is there is less than one header or one small payload.
+            self.renew(self.buffer.len() + missing.max(READ_LEN));
         }
         &mut self.buffer
     }
@@ -143,9 +147,14 @@ impl RequestDecoder {
         if len < LARGE_PAYLOAD || self.buffer.len() >= len {
             return;
         }
-        let mut own = BytesMut::with_capacity(len + HEADER_LEN);
-        own.extend_from_slice(&self.buffer);
-        self.buffer = own;
+        self.renew(len + HEADER_LEN);
+    }
+
+    /// Goes on in another buffer.
+    fn renew(&mut self, len: usize) {
+        let mut buffer = self.pool.take(len);
+        buffer.extend_from_slice(&self.buffer);
+        self.buffer = buffer;
     }
 }
 
@@ -200,7 +209,11 @@ mod tests {
                 ..Limits::default()
             },
         };
-        RequestDecoder::new(&Session::plain(&export), BytesMut::new())
+        RequestDecoder::new(
+            &Session::plain(&export),
+            BytesMut::new(),
+            BufferPool::default(),
+        )
     }
 
     fn request(command: u16, cookie: u64, len: usize, payload: &[u8]) -> Vec<u8> {

@@ -61,7 +61,7 @@ where
 {
     let start = |cookie, cost, request| execute(Arc::clone(&device), cookie, cost, request);
     let mut connection = Connection {
-        decoder: RequestDecoder::new(&session, leftover),
+        decoder: RequestDecoder::new(&session, leftover, device.buffers()),
         replies: ReplyQueue::new(&session),
         session,
         options,

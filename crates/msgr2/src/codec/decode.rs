@@ -1,5 +1,6 @@
 //! From bytes to frames.
 
+use buffers::BufferPool;
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use denc::Reader;
@@ -56,9 +57,10 @@ struct Partial {
 }
 
 impl Decoder {
-    pub(crate) fn new() -> Self {
+    /// A decoder that reads into buffers of `pool`.
+    pub(crate) fn new(pool: BufferPool) -> Self {
         Self {
-            input: Input::default(),
+            input: Input::new(pool),
             revision: Revision::V2_1,
             cipher: None,
             stage: Stage::Preamble,
@@ -398,7 +400,7 @@ pub fn decode_frames(
     compression: Option<CompressionMethod>,
     mut bytes: &[u8],
 ) -> Result<Vec<Frame>, Error> {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(BufferPool::default());
     decoder.set_revision(revision);
     decoder.compression = compression;
     decoder.allow_messages();

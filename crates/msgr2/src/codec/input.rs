@@ -4,6 +4,7 @@
 //! still to come gets a buffer of its own: what is there is moved over, the rest is read straight to
 //! where it stays.
 
+use buffers::BufferPool;
 use bytes::buf::Limit;
 use bytes::{BufMut, BytesMut};
 
@@ -11,6 +12,7 @@ use crate::limits;
 
 #[derive(Debug, Default)]
 pub(crate) struct Input {
+    pool: BufferPool,
     common: BytesMut,
     own: Option<Own>,
 }
@@ -23,6 +25,14 @@ struct Own {
 }
 
 impl Input {
+    pub(crate) fn new(pool: BufferPool) -> Self {
+        Self {
+            pool,
+            common: BytesMut::new(),
+            own: None,
+        }
+    }
+
     /// Where the next bytes go: never empty, and never more than may be read now.
     pub(crate) fn space(&mut self) -> Limit<&mut BytesMut> {
         if let Some(own) = &mut self.own {
@@ -35,7 +45,9 @@ impl Input {
             }
         }
         if self.common.capacity() - self.common.len() < MIN_SPACE {
-            self.common.reserve(limits::READ_BUFFER);
+            let mut next = self.pool.take(limits::READ_BUFFER);
+            next.extend_from_slice(&self.common);
+            self.common = next;
         }
         (&mut self.common).limit(limits::READ_BUFFER)
     }
@@ -54,7 +66,7 @@ impl Input {
             return Some(self.common.split_to(len));
         }
         if len - self.common.len() > limits::OWN_BUFFER_ABOVE {
-            let mut bytes = BytesMut::with_capacity(len.min(limits::RESERVE_AT_ONCE));
+            let mut bytes = self.pool.take(len.min(limits::RESERVE_AT_ONCE));
             bytes.extend_from_slice(&self.common);
             self.common.clear();
             self.own = Some(Own { bytes, len });

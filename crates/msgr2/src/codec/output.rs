@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use buffers::BufferPool;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// A queue of pieces: small things are gathered in a growing tail, bulk data stays where it is.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
+    pool: BufferPool,
     pieces: VecDeque<Bytes>,
     /// Behind all pieces.
     tail: BytesMut,
@@ -16,6 +18,15 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    pub(crate) fn new(pool: BufferPool) -> Self {
+        Self {
+            pool,
+            pieces: VecDeque::new(),
+            tail: BytesMut::new(),
+            len: 0,
+        }
+    }
+
     /// Bytes not written yet.
     pub(crate) const fn len(&self) -> usize {
         self.len
@@ -43,7 +54,7 @@ impl Output {
         if self.tail.capacity() - self.tail.len() < len {
             // Growing would move what is there.
             self.end_tail();
-            self.tail.reserve(len.max(TAIL));
+            self.tail = self.pool.take(len.max(TAIL));
         }
     }
 
@@ -90,7 +101,7 @@ impl Output {
     /// Drops everything.
     #[cfg(feature = "tokio")]
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.pool.clone());
     }
 
     /// What was appended since there were `start` bytes, as long as nothing has been written.
@@ -106,7 +117,7 @@ impl Output {
 }
 
 /// Room made at once for small things.
-const TAIL: usize = 8 << 10;
+const TAIL: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

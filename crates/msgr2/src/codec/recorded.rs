@@ -212,7 +212,7 @@ fn a_monitor_that_is_not_offered_revision_1() {
 /// The frames of one direction of the secure connection: those before the change to encryption,
 /// those after, and everything up to the change.
 fn secure(bytes: &[u8], last_plain: Tag, cipher: Gcm) -> (Vec<Frame>, Vec<Frame>, Vec<u8>) {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Default::default());
     let mut rest = bytes;
     let mut feed = |decoder: &mut Decoder| {
         let mut space = decoder.space();

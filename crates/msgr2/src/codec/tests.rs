@@ -32,7 +32,7 @@ fn encoder((is_secure, revision): Form) -> Encoder {
 }
 
 fn decoder((is_secure, revision): Form) -> Decoder {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Default::default());
     decoder.set_revision(revision);
     decoder.take_transcript();
     decoder.allow_messages();
@@ -293,7 +293,7 @@ fn encrypted_frames_cannot_be_changed_reordered_or_repeated() {
 fn messages_are_refused_by_their_preamble_before_they_are_allowed() {
     let form = (false, Revision::V2_1);
     let bytes = encode(&mut encoder(form), &message(20, 0, &[30]), 1);
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Default::default());
     assert!(matches!(
         decode(&mut decoder, &bytes[..32], 32),
         Err(Error::UnexpectedFrame {
@@ -309,7 +309,7 @@ fn the_transcript_is_bounded() {
     let bytes = encode_control(&mut encoder, Ack(1));
     let many = bytes.repeat(limits::TRANSCRIPT / bytes.len() + 1);
     assert!(matches!(
-        decode(&mut Decoder::new(), &many, 1000),
+        decode(&mut Decoder::new(Default::default()), &many, 1000),
         Err(Error::TranscriptTooLong { .. })
     ));
 }

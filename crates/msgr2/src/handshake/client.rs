@@ -11,6 +11,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 
+use buffers::BufferPool;
 use denc::{AddrType, EntityAddr, EntityAddrVec, EntityType, Features, GlobalId};
 use smallvec::SmallVec;
 
@@ -57,13 +58,15 @@ pub struct ClientOptions {
     pub global_seq: u64,
     /// The session wanted.
     pub session: SessionRequest,
+    /// What is read and written goes through buffers of this pool, which connections may share.
+    pub buffers: BufferPool,
 }
 
 impl ClientOptions {
     /// For a lossy session of a client, the first one, with a server of which nothing more is
     /// known. `supported` is what this side can do; typed addresses are all that is required of
     /// the server.
-    pub const fn new(
+    pub fn new(
         peer_addr: EntityAddr,
         peer_type: EntityType,
         my_nonce: u32,
@@ -83,6 +86,7 @@ impl ClientOptions {
             compression: None,
             global_seq: 1,
             session: SessionRequest::Lossy,
+            buffers: BufferPool::default(),
         }
     }
 

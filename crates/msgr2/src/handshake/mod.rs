@@ -6,6 +6,7 @@ pub(crate) mod server;
 
 use std::io::IoSlice;
 
+use buffers::BufferPool;
 use denc::{EntityAddr, EntityAddrVec, Features, GlobalId};
 
 use crate::auth::AuthSecrets;
@@ -67,13 +68,13 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Starts with this side's banner on its way.
-    pub(crate) fn new(banner: &Banner) -> Self {
+    /// Starts with this side's banner on its way. Buffers are those of `pool`.
+    pub(crate) fn new(banner: &Banner, pool: BufferPool) -> Self {
         let banner = banner.encode();
-        let mut output = Output::default();
+        let mut output = Output::new(pool.clone());
         output.put(&banner);
         Self {
-            decoder: Decoder::new(),
+            decoder: Decoder::new(pool),
             encoder: Encoder::new(),
             output,
             sent: Some(banner.to_vec()),

@@ -174,6 +174,8 @@ impl MonClient {
             Verdict::Wait => {}
             Verdict::Ask { has_answered } => {
                 session.ask_for_life();
+                // As good a time as any.
+                self.messenger.buffers.trim();
                 if has_answered && !is_owing {
                     patience.shrink(&timing);
                 }
