@@ -32,15 +32,7 @@ use crate::session::Session;
 pub(crate) fn run(invocation: Invocation) -> Outcome {
     log_to_stderr();
     let session = Session::new(invocation.global, invocation.overrides)?;
-    let moves_data = matches!(
-        invocation.command,
-        Command::Bench(_)
-            | Command::Create(_)
-            | Command::Export(_)
-            | Command::Import(_)
-            | Command::Serve(_)
-    );
-    let runtime = runtime(moves_data)?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(run_on(invocation.command, &session));
     // A thread may still wait for the kernel, which nobody has to wait for.
     runtime.shutdown_background();
@@ -77,18 +69,10 @@ async fn run_on(command: Command, session: &Session) -> Outcome {
     }
 }
 
-/// One thread is enough for a few questions; moving data takes as many as there are processors, within
-/// reason.
-pub(crate) fn runtime(moves_data: bool) -> Outcome<tokio::runtime::Runtime> {
-    let mut builder = if moves_data {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        builder.worker_threads(processors.clamp(1, MAX_WORKERS));
-        builder
-    } else {
-        tokio::runtime::Builder::new_current_thread()
-    };
-    builder
+/// What a command runs on: this thread alone. Waking another one costs more than an I/O does otherwise,
+/// and one thread keeps up with several gigabytes a second.
+pub(crate) fn runtime() -> Outcome<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start", &error))
@@ -107,6 +91,3 @@ pub(crate) fn log_to_stderr() {
     // Only one can be; a second call changes nothing.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
-
-/// More do not make moving data faster.
-const MAX_WORKERS: usize = 4;

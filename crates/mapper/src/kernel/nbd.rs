@@ -4,7 +4,7 @@
 //! the device can do is told to the driver over netlink.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::net::sockopt;
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,7 +23,7 @@ use super::nbd_netlink::{Connect, NbdDriver};
 use crate::blocking::blocking;
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
-use crate::nbd::{ExportInfo, Session, TransmissionOptions, transmit};
+use crate::nbd::{ExportInfo, Session, TransmissionOptions, UnixSocket, transmit};
 use crate::sync;
 
 /// Attaches devices as `/dev/nbdN`.
@@ -237,14 +236,13 @@ async fn require_driver() -> Result<NbdDriver> {
 }
 
 /// This process's end, and the kernel's.
-fn socket_pair() -> std::io::Result<(UnixStream, StdUnixStream)> {
-    let (ours, kernels) = StdUnixStream::pair()?;
-    ours.set_nonblocking(true)?;
+fn socket_pair() -> std::io::Result<(UnixSocket, UnixStream)> {
+    let (ours, kernels) = UnixStream::pair()?;
     for end in [&ours, &kernels] {
         // More than one request of the usual size should fit. What the system allows is enough.
         sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER)?;
     }
-    Ok((UnixStream::from_std(ours)?, kernels))
+    Ok((UnixSocket::new(ours)?, kernels))
 }
 
 /// The number in `/dev/nbdN`.

@@ -23,6 +23,7 @@ mod request;
 mod server;
 mod session;
 mod transmission;
+mod unix_socket;
 
 pub use error::{ConnectionError, ProtocolError};
 pub use handshake::{ExportInfo, Handshake, Negotiated, Step};
@@ -30,3 +31,4 @@ pub use request::{Incoming, RequestDecoder, RequestHeader};
 pub use server::{Export, Listener, Server, ServerOptions};
 pub use session::{Refusal, Request, Session};
 pub use transmission::{TransmissionOptions, transmit};
+pub use unix_socket::UnixSocket;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::error::ConnectionError;
 use super::handshake::{ExportInfo, Handshake, Negotiated, Step};
 use super::transmission::{TransmissionOptions, transmit};
+use super::unix_socket::UnixSocket;
 use crate::device::BlockDevice;
 
 /// A device under a name.
@@ -239,15 +240,15 @@ impl Listener for TcpListener {
 }
 
 impl Listener for UnixListener {
-    type Socket = UnixStream;
+    type Socket = UnixSocket;
 
-    async fn accept(&mut self) -> io::Result<(UnixStream, String)> {
+    async fn accept(&mut self) -> io::Result<(UnixSocket, String)> {
         let (socket, _) = Self::accept(self).await?;
         let peer = match socket.peer_cred().ok().and_then(|peer| peer.pid()) {
             Some(pid) => format!("process {pid}"),
             None => "unknown process".to_owned(),
         };
-        Ok((socket, peer))
+        Ok((UnixSocket::new(socket.into_std()?)?, peer))
     }
 }
 

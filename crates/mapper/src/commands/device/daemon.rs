@@ -71,7 +71,7 @@ pub(crate) fn run() -> ExitCode {
         }
     };
     crate::commands::log_to_stderr();
-    let runtime = match crate::commands::runtime(true) {
+    let runtime = match crate::commands::runtime() {
         Ok(runtime) => runtime,
         Err(failure) => {
             daemon.failed(failure.to_string(), failure.status());
