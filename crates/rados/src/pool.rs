@@ -84,11 +84,14 @@ impl Pool {
     ///
     /// # Cancellation
     /// As [`execute`](Self::execute).
-    pub async fn execute_raw(&self, object: &str, operation: Operation) -> Result<(i32, Reply)> {
+    pub fn execute_raw(
+        &self,
+        object: &str,
+        operation: Operation,
+    ) -> impl Future<Output = Result<(i32, Reply)>> + Send + use<'_> {
         self.cluster
             .objecter()
             .execute(self.id, &self.namespace, object, operation)
-            .await
     }
 
     /// Reads `len` bytes at `offset` of an object's data; fewer where it ends before.

@@ -412,9 +412,13 @@ impl Image {
         Ok(())
     }
 
+    pub(crate) fn is_for_header_only(&self) -> bool {
+        self.inner.options.header_only
+    }
+
     /// Only an image opened for its header alone can fail this.
     pub(crate) fn check_readable(&self, info: &ImageInfo) -> Result<()> {
-        if self.inner.options.header_only {
+        if self.is_for_header_only() {
             return info.check_readable(self.full_name(), self.snap());
         }
         Ok(())

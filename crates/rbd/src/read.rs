@@ -103,20 +103,20 @@ impl Image {
     pub async fn read(&self, offset: u64, len: u64) -> Result<ReadData> {
         let _submitted = self.begin_read().await?;
         self.check_bounds(offset, len, self.size_bytes())?;
-        let mut extents = self.layout().extents(offset, len);
-        let Some(first) = extents.next() else {
-            return Ok(ReadData::default());
+        let Some(extent) = self.layout().only_extent(offset, len) else {
+            // What is seldom needed is not to make every request's future large.
+            return Box::pin(self.read_objects(offset, len)).await;
         };
-        let Some(second) = extents.next() else {
-            let runs = self.read_object(&first).await?;
-            let mut data = ReadData::default();
-            for (_, segment) in place(&first, runs) {
-                data.push(segment);
-            }
-            return Ok(data);
-        };
-        let all = [first, second].into_iter().chain(extents);
-        let objects: Vec<Vec<(u64, Segment)>> = stream::iter(all)
+        let runs = self.read_object(&extent).await?;
+        let mut data = ReadData::default();
+        for (_, segment) in place(&extent, runs) {
+            data.push(segment);
+        }
+        Ok(data)
+    }
+
+    async fn read_objects(&self, offset: u64, len: u64) -> Result<ReadData> {
+        let objects: Vec<Vec<(u64, Segment)>> = stream::iter(self.layout().extents(offset, len))
             .map(|extent| self.read_placed(extent))
             .buffer_unordered(OBJECTS_IN_FLIGHT)
             .try_collect()
@@ -132,6 +132,13 @@ impl Image {
 
     /// Begins a read: with the lock, if that was asked for.
     async fn begin_read(&self) -> Result<Option<Submitted>> {
+        if self.is_stale() || self.lock_on_read() || self.is_for_header_only() {
+            return Box::pin(self.begin_read_with_header()).await;
+        }
+        Ok(None)
+    }
+
+    async fn begin_read_with_header(&self) -> Result<Option<Submitted>> {
         loop {
             let info = self.current_info().await?;
             self.check_readable(&info)?;

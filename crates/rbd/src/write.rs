@@ -137,15 +137,22 @@ impl Image {
     async fn write_buffers(&self, offset: u64, len: u64, data: &[Bytes]) -> Result<()> {
         let guard = self.begin_write().await?;
         self.check_bounds(offset, len, guard.info.size_bytes)?;
-        let mut extents = self.layout().extents(offset, len);
-        let Some(first) = extents.next() else {
-            return Ok(());
+        let Some(extent) = self.layout().only_extent(offset, len) else {
+            // What is seldom needed is not to make every request's future large.
+            return Box::pin(self.write_objects(&guard, offset, len, data)).await;
         };
-        let Some(second) = extents.next() else {
-            let object = guard.only_object(first.object_no).await?;
-            return self.write_object(first, data, &object).await;
-        };
-        stream::iter([first, second].into_iter().chain(extents))
+        let object = guard.only_object(extent.object_no).await?;
+        self.write_object(extent, data, &object).await
+    }
+
+    async fn write_objects(
+        &self,
+        guard: &WriteGuard,
+        offset: u64,
+        len: u64,
+        data: &[Bytes],
+    ) -> Result<()> {
+        stream::iter(self.layout().extents(offset, len))
             .map(async |extent| {
                 let object = guard.object(extent.object_no).await?;
                 self.write_object(extent, data, &object).await
@@ -181,6 +188,36 @@ impl Image {
     /// # Cancellation
     /// Dropping the future leaves nothing behind, apart from the lock, perhaps.
     pub(crate) async fn begin_write(&self) -> Result<WriteGuard> {
+        match self.try_begin_write() {
+            Some(begun) => begun,
+            None => Box::pin(self.begin_write_with_header()).await,
+        }
+    }
+
+    /// Begins a write if that takes no waiting.
+    fn try_begin_write(&self) -> Option<Result<WriteGuard>> {
+        let locked = self.features().contains(Features::EXCLUSIVE_LOCK);
+        let submitted = if locked {
+            self.lock().try_submit()?
+        } else {
+            self.writes().submit()
+        };
+        // From here on the header is not read again before the write is over, unless it is stale already.
+        let info = self.info();
+        if self.is_stale() || locked != info.features.contains(Features::EXCLUSIVE_LOCK) {
+            return None;
+        }
+        if let Err(error) = self.check_data_writable(&info) {
+            return Some(Err(error));
+        }
+        let object_map = self.object_map();
+        if info.features.contains(Features::OBJECT_MAP) && object_map.is_none() {
+            return None;
+        }
+        Some(Ok(WriteGuard::new(submitted, info, object_map)))
+    }
+
+    async fn begin_write_with_header(&self) -> Result<WriteGuard> {
         loop {
             let before = self.current_info().await?;
             self.check_data_writable(&before)?;

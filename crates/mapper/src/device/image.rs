@@ -147,6 +147,7 @@ const DISCARD_GRANULE: u32 = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Ledger;
 
     #[test]
     fn limits_are_powers_of_two_whatever_the_layout() {
@@ -175,5 +176,18 @@ mod tests {
         }
         assert_eq!(limits(4 << 20, 64 << 10, 5).preferred_bytes, 64 << 10);
         assert_eq!(limits(4 << 20, 64 << 10, 128).optimal_bytes, 8 << 20);
+    }
+
+    fn size_of_future<F: Future>(_: impl FnOnce(&'static Ledger<ImageDevice>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// They are moved for every request: what is seldom needed must be boxed.
+    #[test]
+    fn futures_of_requests_are_small() {
+        let read = size_of_future(|device| device.read(0, 1));
+        assert!(read <= 2048, "{read}");
+        let write = size_of_future(|device| device.write(0, Bytes::new(), false));
+        assert!(write <= 3072, "{write}");
     }
 }

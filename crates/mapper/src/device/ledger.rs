@@ -225,11 +225,17 @@ impl<D: BlockDevice> Ledger<D> {
     }
 
     /// Carries out a request with its entry in the accounts.
-    async fn account<T>(&self, entry: Tally, work: impl Future<Output = Result<T>>) -> Result<T> {
+    ///
+    /// Gets what makes the work's future, because there would be room for two of it in this one if it
+    /// got the future itself.
+    async fn account<T, F>(&self, entry: Tally, work: impl FnOnce() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let mut entry = Entry::open(&self.accounts, entry)?;
         let done = tokio::select! {
             biased;
-            done = work => done,
+            done = work() => done,
             () = self.abandoned.cancelled() => return Err(given_up()),
         };
         entry.close(done)
@@ -312,37 +318,37 @@ impl<D: BlockDevice> BlockDevice for Ledger<D> {
     }
 
     async fn read(&self, offset: u64, len: u64) -> Result<ReadData> {
-        self.account(Tally::read(), self.device.read(offset, len))
+        self.account(Tally::read(), || self.device.read(offset, len))
             .await
     }
 
     async fn write(&self, offset: u64, data: Bytes, is_fua: bool) -> Result<()> {
         let entry = Tally::write(data.len() as u64);
-        self.account(entry, self.device.write(offset, data, is_fua))
+        self.account(entry, || self.device.write(offset, data, is_fua))
             .await
     }
 
     async fn flush(&self) -> Result<()> {
-        self.account(Tally::flush(), self.device.flush()).await
+        self.account(Tally::flush(), || self.device.flush()).await
     }
 
     async fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.account(Tally::discard(len), self.device.discard(offset, len))
+        self.account(Tally::discard(len), || self.device.discard(offset, len))
             .await
     }
 
     async fn write_zeroes(&self, offset: u64, len: u64, mode: ZeroMode) -> Result<()> {
-        let work = self.device.write_zeroes(offset, len, mode);
+        let work = || self.device.write_zeroes(offset, len, mode);
         self.account(Tally::discard(len), work).await
     }
 
     async fn block_status(&self, offset: u64, len: u64) -> Result<Vec<BlockExtent>> {
-        self.account(Tally::read(), self.device.block_status(offset, len))
+        self.account(Tally::read(), || self.device.block_status(offset, len))
             .await
     }
 
     async fn prefetch(&self, offset: u64, len: u64) -> Result<()> {
-        self.account(Tally::read(), self.device.prefetch(offset, len))
+        self.account(Tally::read(), || self.device.prefetch(offset, len))
             .await
     }
 }

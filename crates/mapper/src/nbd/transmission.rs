@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::stream::{FuturesUnordered, Stream};
+use futures_buffered::FuturesUnordered;
+use futures_util::stream::Stream;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::poll_read_buf;
@@ -96,6 +97,7 @@ struct Connection<F> {
     replies: ReplyQueue,
     session: Session,
     options: TransmissionOptions,
+    /// Keeps the room of futures that have ended for those to come.
     in_flight: FuturesUnordered<F>,
     /// Requests taken on whose replies are not written yet.
     requests: usize,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use denc::{EntityAddr, UTime};
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub(super) info: ConnectionInfo,
     /// What is done to messages before they are put in line.
     form: Form,
+    /// How many messages are written each on its own before anything has arrived.
+    on_the_spot: u32,
     /// Held while messages are put in line and written, never across an await.
     out: Mutex<Out>,
     /// Whether the connection has ended: says the same as a missing stream, without the lock.
@@ -85,6 +88,7 @@ impl Shared {
             addr,
             info,
             form: sender.form(),
+            on_the_spot: on_the_spot(),
             notes: Notes {
                 received: received.into(),
                 told: received.into(),
@@ -140,7 +144,7 @@ impl Shared {
                 // The writer is at it already.
                 return Ok(Written::All);
             }
-            if self.notes.burst.fetch_add(1, Ordering::AcqRel) < ON_THE_SPOT {
+            if self.notes.burst.fetch_add(1, Ordering::AcqRel) < self.on_the_spot {
                 self.write(&mut out.sender, &stream)
             } else {
                 Ok(Written::Partly)
@@ -381,8 +385,14 @@ const fn unpack(packed: u64) -> UTime {
 }
 
 /// How many messages are written each on its own before anything has arrived. A single request is
-/// written at once, with nobody woken; when there are many, a system call for each costs more than
-/// the writer's waking for all.
-const ON_THE_SPOT: u32 = 2;
+/// written at once, with no other thread woken; when there are many, a system call for each costs more
+/// than the writer's waking for all. Where the writer runs on the thread of whoever sends, its waking
+/// costs next to nothing, and it writes what is sent until then.
+fn on_the_spot() -> u32 {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => 0,
+        _ => 2,
+    }
+}
 /// Pieces written in one go.
 const SLICES: usize = 64;

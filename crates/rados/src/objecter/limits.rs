@@ -2,19 +2,31 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::op::Budget;
 use crate::config::InFlightLimits;
 use crate::{Error, Result};
 
-/// Makes submitters wait while too much is in flight.
-#[derive(Debug)]
+/// Makes submitters wait while too much is in flight. Clones are the same limits.
+#[derive(Clone, Debug)]
 pub(super) struct Limits {
-    operations: Arc<Semaphore>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    operations: Semaphore,
     /// What input is counted in, because a semaphore cannot count that many bytes.
-    kibibytes: Arc<Semaphore>,
+    kibibytes: Semaphore,
     all_kibibytes: u32,
+}
+
+/// What an operation in flight holds of the limits, until dropped.
+#[derive(Debug)]
+pub(super) struct Budget {
+    inner: Arc<Inner>,
+    operations: usize,
+    kibibytes: u32,
 }
 
 impl Limits {
@@ -25,63 +37,99 @@ impl Limits {
         let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
         let kibibytes = u32::try_from(limits.bytes.0 / 1024).unwrap_or(u32::MAX);
         let all_kibibytes = kibibytes.clamp(1, most);
-        Self {
-            operations: Arc::new(Semaphore::new(operations.clamp(1, Semaphore::MAX_PERMITS))),
-            kibibytes: Arc::new(Semaphore::new(
+        let operations = operations.clamp(1, Semaphore::MAX_PERMITS);
+        let inner = Inner {
+            operations: Semaphore::new(operations),
+            kibibytes: Semaphore::new(
                 usize::try_from(all_kibibytes).unwrap_or(Semaphore::MAX_PERMITS),
-            )),
+            ),
             all_kibibytes,
+        };
+        Self {
+            inner: Arc::new(inner),
         }
     }
 
-    /// Waits until an operation with that much input may be in flight.
+    /// What an operation with that much input takes.
     ///
-    /// One that is larger than the limit may be when nothing else is. Cancellation-safe.
-    pub(super) async fn take(&self, input_len_bytes: usize) -> Result<Budget> {
+    /// One that is larger than the limit may be in flight when nothing else is.
+    fn kibibytes(&self, input_len_bytes: usize) -> u32 {
         let kibibytes = u32::try_from(input_len_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let kibibytes =
-            Arc::clone(&self.kibibytes).acquire_many_owned(kibibytes.min(self.all_kibibytes));
-        let operations = Arc::clone(&self.operations).acquire_owned();
+        kibibytes.min(self.inner.all_kibibytes)
+    }
+
+    /// What an operation with that much input needs, if it may be in flight now. Those who wait come
+    /// first.
+    pub(super) fn try_take(&self, input_len_bytes: usize) -> Option<Budget> {
+        let wanted = self.kibibytes(input_len_bytes);
+        let operation = self.inner.operations.try_acquire().ok()?;
+        let kibibytes = self.inner.kibibytes.try_acquire_many(wanted).ok()?;
+        Some(self.budget(operation, kibibytes, wanted))
+    }
+
+    /// Waits until an operation with that much input may be in flight. Cancellation-safe.
+    pub(super) async fn take(&self, input_len_bytes: usize) -> Result<Budget> {
+        let wanted = self.kibibytes(input_len_bytes);
+        let operation = self.inner.operations.acquire();
+        let operation = operation.await.map_err(|_| Error::ShutDown)?;
+        let kibibytes = self.inner.kibibytes.acquire_many(wanted);
+        let kibibytes = kibibytes.await.map_err(|_| Error::ShutDown)?;
+        Ok(self.budget(operation, kibibytes, wanted))
+    }
+
+    fn budget(
+        &self,
+        operation: SemaphorePermit<'_>,
+        kibibytes: SemaphorePermit<'_>,
+        taken: u32,
+    ) -> Budget {
+        // They are given back when the budget is dropped.
+        operation.forget();
+        kibibytes.forget();
+        Budget {
+            inner: Arc::clone(&self.inner),
+            operations: 1,
+            kibibytes: taken,
+        }
+    }
+
+    /// For an operation that must not wait, and that there are few of.
+    pub(super) fn take_nothing(&self) -> Result<Budget> {
+        if self.inner.operations.is_closed() {
+            return Err(Error::ShutDown);
+        }
         Ok(Budget {
-            _operations: operations.await.map_err(|_| Error::ShutDown)?,
-            _kibibytes: kibibytes.await.map_err(|_| Error::ShutDown)?,
+            inner: Arc::clone(&self.inner),
+            operations: 0,
+            kibibytes: 0,
         })
     }
 
     /// Whether nothing is taken.
     #[cfg(test)]
     pub(super) fn are_untouched(&self, limits: InFlightLimits) -> bool {
-        let all = Self::new(limits);
-        let left = |limits: &Self| {
-            let semaphores = [&limits.operations, &limits.kibibytes];
-            semaphores.map(|semaphore| semaphore.available_permits())
-        };
-        left(self) == left(&all)
-    }
-
-    /// For an operation that must not wait, and that there are few of.
-    pub(super) fn take_nothing(&self) -> Result<Budget> {
-        let nothing = |semaphore: &Arc<Semaphore>| {
-            let permits = Arc::clone(semaphore).try_acquire_many_owned(0);
-            permits.map_err(|_| Error::ShutDown)
-        };
-        Ok(Budget {
-            _operations: nothing(&self.operations)?,
-            _kibibytes: nothing(&self.kibibytes)?,
-        })
+        self.available() == Self::new(limits).available()
     }
 
     /// How many operations, and how many KiB of input, may be added.
     #[cfg(test)]
     pub(super) fn available(&self) -> (usize, usize) {
-        let kibibytes = self.kibibytes.available_permits();
-        (self.operations.available_permits(), kibibytes)
+        let kibibytes = self.inner.kibibytes.available_permits();
+        (self.inner.operations.available_permits(), kibibytes)
     }
 
     /// Nobody may submit any more.
     pub(super) fn close(&self) {
-        self.operations.close();
-        self.kibibytes.close();
+        self.inner.operations.close();
+        self.inner.kibibytes.close();
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.inner.operations.add_permits(self.operations);
+        let kibibytes = usize::try_from(self.kibibytes).unwrap_or(Semaphore::MAX_PERMITS);
+        self.inner.kibibytes.add_permits(kibibytes);
     }
 }
 

@@ -36,8 +36,8 @@ use denc::{Epoch, PoolId, Tid};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout_at;
 
-use self::deadlines::Deadlines;
-use self::limits::Limits;
+use self::deadlines::{Deadline, Deadlines};
+use self::limits::{Budget, Limits};
 pub(crate) use self::lingering::Linger;
 use self::lingering::Lingering;
 use self::maps::Repair;
@@ -48,7 +48,7 @@ use crate::config::{InFlightLimits, ObjecterOptions, SizeBytes};
 use crate::connections::Connection;
 use crate::messenger::Messenger;
 use crate::mon::Wishes;
-use crate::op::{Operation, Reply};
+use crate::op::Operation;
 use crate::osdmap::OsdMap;
 use crate::watch::Watches;
 use crate::{Errno, Error, ReadPolicy, Result};
@@ -163,42 +163,37 @@ impl Objecter {
     }
 
     /// Carries out an operation on an object: see [`Pool::execute_raw`](crate::Pool::execute_raw).
-    pub(crate) async fn execute(
+    pub(crate) fn execute(
         self: &Arc<Self>,
         pool: PoolId,
         namespace: &str,
         object: &str,
         operation: Operation,
-    ) -> Result<(i32, Reply)> {
+    ) -> impl Future<Output = Outcome> + Send + use<'_> {
         self.execute_on(Target::new(pool, namespace, object), operation)
-            .await
     }
 
     /// Carries out an operation on a placement group: the one in which `hash` lies.
-    pub(crate) async fn execute_on_pg(
+    pub(crate) fn execute_on_pg(
         self: &Arc<Self>,
         pool: PoolId,
         namespace: &str,
         hash: u32,
         operation: Operation,
-    ) -> Result<(i32, Reply)> {
+    ) -> impl Future<Output = Outcome> + Send + use<'_> {
         self.execute_on(Target::placement_group(pool, namespace, hash), operation)
-            .await
     }
 
     async fn execute_on(self: &Arc<Self>, target: Target, operation: Operation) -> Outcome {
         let deadline = self.deadlines.of_new_operation();
-        let taking = async {
-            if operation.is_exempt_from_limits() {
-                return self.limits().take_nothing();
-            }
-            self.limits().take(operation.input_len()).await
-        };
-        let budget = match deadline {
-            Some(deadline) => timeout_at(deadline.at, taking)
-                .await
-                .map_err(|_| self.timed_out(&target, None, deadline.limit))??,
-            None => taking.await?,
+        let len = operation.input_len();
+        let budget = match operation.is_exempt_from_limits() {
+            true => self.limits().take_nothing()?,
+            false => match self.limits().try_take(len) {
+                Some(budget) => budget,
+                // What is seldom needed is not to make every operation's future large.
+                None => Box::pin(self.wait_for_budget(len, &target, deadline)).await?,
+            },
         };
         let (outcome, answer) = oneshot::channel();
         let pool = target.locator.pool;
@@ -227,6 +222,22 @@ impl Objecter {
             receiver: answer,
         };
         answer.received().await
+    }
+
+    /// Waits until an operation with input of so many bytes may be in flight.
+    async fn wait_for_budget(
+        &self,
+        len: usize,
+        target: &Target,
+        deadline: Option<Deadline>,
+    ) -> Result<Budget> {
+        let taking = self.limits().take(len);
+        match deadline {
+            Some(deadline) => timeout_at(deadline.at, taking)
+                .await
+                .map_err(|_| self.timed_out(target, None, deadline.limit))?,
+            None => taking.await,
+        }
     }
 
     /// The connections that are open, by number of the OSD.

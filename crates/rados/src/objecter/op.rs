@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use denc::{Epoch, OsdId, PoolId, SnapId, Tid, UTime};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::deadlines::Deadline;
+use super::limits::Budget;
 use crate::op::{Operation, Reply, request_flags};
 use crate::osdmap::{ObjectLocator, PgId, ShardId, ShardedPgId};
 use crate::{Errno, ReadPolicy, Result};
@@ -112,13 +113,6 @@ pub(super) enum PoolKnown {
     NotIfMissingIn(Epoch),
     /// A map has shown it. If the next one does not, it has been deleted.
     Seen,
-}
-
-/// What an operation in flight holds of the limits on operations and bytes.
-#[derive(Debug)]
-pub(super) struct Budget {
-    pub(super) _operations: OwnedSemaphorePermit,
-    pub(super) _kibibytes: OwnedSemaphorePermit,
 }
 
 impl Aim {

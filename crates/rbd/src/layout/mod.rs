@@ -181,6 +181,21 @@ impl Layout {
         (object_no, in_object)
     }
 
+    /// The extent that `len` bytes at `offset` of the image are, if they lie within one stripe unit: most
+    /// requests do.
+    pub(crate) fn only_extent(&self, offset: u64, len: u64) -> Option<ObjectExtent> {
+        if len == 0 || len > self.stripe_unit - offset % self.stripe_unit {
+            return None;
+        }
+        let (object_no, in_object) = self.locate(offset);
+        Some(ObjectExtent {
+            object_no,
+            offset: in_object,
+            len,
+            pieces: SmallVec::from_iter([Piece { at: 0, len }]),
+        })
+    }
+
     /// The ranges of objects that make up `len` bytes at `offset` of the image, and which bytes of a
     /// request for them each holds. Every object comes once.
     ///

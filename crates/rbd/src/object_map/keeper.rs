@@ -225,27 +225,32 @@ impl ObjectMap {
             (claim, state.tracker.progress(id))
         };
         let granted = match progress {
-            Progress::Granted => return Ok(claim),
+            Progress::Granted => true,
             Progress::Refused => false,
-            Progress::Pending => {
-                self.shared.work.notify_one();
-                let decided = |tracker: &Tracker| match tracker.progress(claim.id) {
-                    Progress::Pending => None,
-                    Progress::Granted => Some(true),
-                    Progress::Refused => Some(false),
-                };
-                let decided = self.shared.until(decided);
-                match self.shared.owner.patience() {
-                    Some((limit, error)) => timeout(limit, decided).await.map_err(|_| error)?,
-                    None => decided.await,
-                }
-            }
+            // What is seldom needed is not to make every write's future large.
+            Progress::Pending => Box::pin(self.decided(&claim)).await?,
         };
         if granted {
             return Ok(claim);
         }
         let refusal = self.shared.lock().refusal.clone();
         Err(refusal.unwrap_or_else(|| self.shared.owner.lock_lost()))
+    }
+
+    /// Waits until a claim is granted, or not.
+    async fn decided(&self, claim: &Claim) -> Result<bool> {
+        self.shared.work.notify_one();
+        let decided = self
+            .shared
+            .until(|tracker| match tracker.progress(claim.id) {
+                Progress::Pending => None,
+                Progress::Granted => Some(true),
+                Progress::Refused => Some(false),
+            });
+        match self.shared.owner.patience() {
+            Some((limit, error)) => timeout(limit, decided).await.map_err(|_| error),
+            None => Ok(decided.await),
+        }
     }
 }
 
