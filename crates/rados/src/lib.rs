@@ -21,6 +21,8 @@
 
 mod auth;
 mod barrier;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod blocklisting;
 mod cluster;
 pub mod config;

@@ -83,6 +83,8 @@ pub use info::{GroupSpec, ImageInfo};
 pub use layout::Layout;
 pub use lock::{LockInfo, Locker};
 pub use object_map::ObjectMapCheck;
+#[cfg(feature = "bench")]
+pub use object_map::{ObjectBits, TrackedMap};
 pub use parent::{Parent, ParentSpec};
 pub use progress::Progress;
 pub use read::{Extent, ReadData, Segment};

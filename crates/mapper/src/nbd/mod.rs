@@ -13,6 +13,8 @@
 //!
 //! Source: NetworkBlockDevice/nbd, `doc/proto.md`.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod error;
 mod handshake;
 mod proto;
@@ -25,6 +27,8 @@ mod session;
 mod transmission;
 mod unix_socket;
 
+#[cfg(feature = "bench")]
+pub use bench::Replies;
 pub use error::{ConnectionError, ProtocolError};
 pub use handshake::{ExportInfo, Handshake, Negotiated, Step};
 pub use request::{Incoming, RequestDecoder, RequestHeader};

@@ -12,6 +12,8 @@
 //! [`tracker`] decides what is to be stored when, [`keeper`] stores it, [`open`] begins with that;
 //! [`survey`] finds out what a map should say.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod bit_vector;
 mod check;
 pub(crate) mod class;
@@ -26,6 +28,8 @@ mod tracker;
 use denc::SnapId;
 use rados::{Errno, Operation, Pool};
 
+#[cfg(feature = "bench")]
+pub use self::bench::{ObjectBits, TrackedMap};
 pub(crate) use self::bit_vector::{BitVector, MAX_OBJECTS, ObjectState};
 pub use self::check::ObjectMapCheck;
 pub(crate) use self::keeper::{Claim, ObjectMap};
