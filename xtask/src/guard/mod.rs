@@ -23,7 +23,7 @@ use expected::Expected;
 use kind::Kind;
 
 /// Counts what requests cost, and compares with what is expected.
-#[derive(Args)]
+#[derive(Default, Args)]
 pub(crate) struct Task {
     /// Makes what is found what is expected from now on.
     #[arg(long, conflicts_with_all = ["profile", "kinds", "orbd"])]

@@ -48,7 +48,7 @@ pub(crate) fn print(kind: &Kind, orbd: &Path) -> anyhow::Result<()> {
     }
     for (title, tool) in [("allocations", Tool::Allocations), ("copies", Tool::Copies)] {
         let [once, twice] = [1, 2].map(|times| dhat::parse(&run(tool, times)?));
-        println!("\n## {title}: times, bytes\n");
+        println!("\n## {title}\n");
         print_places(&once?, &twice?, count);
     }
     Ok(())
@@ -78,40 +78,43 @@ fn difference<K: Clone + Eq + Hash + Ord>(
 
 fn print_places(once: &Places, twice: &Places, count: f64) {
     let part = |places: &Places, figure: fn(&dhat::Sum) -> u64| {
-        let of_place = places
-            .iter()
-            .map(|(place, sum)| (place.clone(), figure(sum)));
-        of_place.collect::<HashMap<_, _>>()
+        let mut parts = HashMap::<_, u64>::new();
+        for (place, sum) in places {
+            let frames = place.iter().filter(|frame| is_of_interest(frame));
+            let frames: Vec<String> = frames.take(FRAMES).cloned().collect();
+            *parts.entry(frames).or_default() += figure(sum);
+        }
+        parts
     };
     let of = |figure| difference(&part(once, figure), &part(twice, figure), count);
-    let times = of(|sum| sum.times);
-    let bytes: HashMap<_, _> = of(|sum| sum.bytes).into_iter().collect();
-    for (place, times) in times {
-        let bytes = bytes.get(&place).copied().unwrap_or_default();
+    let times: HashMap<_, _> = of(|sum| sum.times).into_iter().collect();
+    println!("{:>8} {:>10}", "times", "bytes");
+    for (place, bytes) in of(|sum| sum.bytes) {
+        // A run that is twice as long may end with a little more or less.
+        let times = times.get(&place).copied().unwrap_or_default();
+        if times < NOISE {
+            continue;
+        }
         println!("{times:>8.2} {bytes:>10.0}");
-        for frame in place
-            .iter()
-            .filter(|frame| is_of_interest(frame))
-            .take(FRAMES)
-        {
-            println!("{:>24}{frame}", "");
+        for frame in place {
+            println!(
+                "{:>24}{}",
+                "",
+                frame.chars().take(WIDTH).collect::<String>()
+            );
         }
     }
 }
 
-/// Whether it says more than that memory is allocated.
+/// Whether it is neither of the standard library nor of the runtime.
 fn is_of_interest(frame: &str) -> bool {
-    const DULL: &[&str] = &[
-        "alloc::alloc::",
-        "__rust",
-        "__rdl",
-        "core::ptr::",
-        "<alloc::alloc::",
-    ];
-    !DULL.iter().any(|dull| frame.starts_with(dull))
+    const DULL: &[&str] = &["(library/", "vgpreload", "(src/loom/", "(src/runtime/"];
+    !DULL.iter().any(|dull| frame.contains(dull))
 }
 
 /// Less per request is something that just happened.
 const NOISE: f64 = 0.02;
-/// Frames of a place that are shown.
-const FRAMES: usize = 9;
+/// Frames by which places are told apart.
+const FRAMES: usize = 6;
+/// Characters of a frame that are shown.
+const WIDTH: usize = 180;
