@@ -9,7 +9,7 @@ use crate::{Cluster, IMAGE, IMAGE_SIZE, OBJECT_SIZE, POOL, pattern};
 async fn open(cluster: &Cluster) -> Image {
     let config = Config::builder()
         .without_file()
-        .option("mon_host", &cluster.mon_host())
+        .option("mon_host", cluster.mon_host())
         .option("auth_client_required", "none")
         .load()
         .unwrap();

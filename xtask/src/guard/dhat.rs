@@ -17,13 +17,20 @@ pub(crate) type Places = HashMap<Vec<String>, Sum>;
 
 pub(crate) fn parse(text: &str) -> anyhow::Result<Places> {
     let json: Value = serde_json::from_str(text)?;
-    let list = |name: &str| json[name].as_array().with_context(|| name.to_owned());
+    let list = |name: &str| {
+        let list = json.get(name).and_then(Value::as_array);
+        list.with_context(|| name.to_owned())
+    };
     let frames = list("ftbl")?;
     let mut places = Places::new();
     for point in list("pps")? {
-        let number = |name: &str| point[name].as_u64().with_context(|| name.to_owned());
+        let number = |name: &str| {
+            let number = point.get(name).and_then(Value::as_u64);
+            number.with_context(|| name.to_owned())
+        };
         let mut place = Vec::new();
-        for index in point["fs"].as_array().context("fs")? {
+        let indices = point.get("fs").and_then(Value::as_array);
+        for index in indices.context("fs")? {
             let index = usize::try_from(index.as_u64().context("a frame")?)?;
             let frame = frames.get(index).and_then(Value::as_str).context("frame")?;
             place.push(without_address(frame).to_owned());

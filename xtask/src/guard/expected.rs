@@ -43,10 +43,11 @@ impl Expected {
             .context("the compiler")?
             .to_owned();
         let mut costs = BTreeMap::new();
-        for (kind, written) in json["per_request"].as_object().context("costs")? {
+        let written = json.get("per_request").and_then(Value::as_object);
+        for (kind, written) in written.context("costs")? {
             let mut figures = [0.0; 4];
             for (figure, name) in figures.iter_mut().zip(Cost::NAMES) {
-                let found = written[name].as_f64();
+                let found = written.get(name).and_then(Value::as_f64);
                 *figure = found.with_context(|| format!("{name} of {kind}"))?;
             }
             costs.insert(kind.clone(), Cost::from_figures(figures));
