@@ -5,6 +5,7 @@ mod cluster;
 mod command;
 mod demo;
 mod fuzz;
+mod guard;
 mod interrupt;
 mod test;
 mod torture;
@@ -32,6 +33,8 @@ enum Task {
     Demo(demo::Task),
     /// Runs fuzz targets, one for each processor at a time
     Fuzz(fuzz::Task),
+    /// Counts what requests cost, and compares with what is expected.
+    Guard(guard::Task),
     /// Everything that has to hold before a change goes in.
     Test(test::Task),
     /// Load that is checked, on a cluster that falls apart and comes back.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Cluster(task) => cluster::run(task).map(|()| ExitCode::SUCCESS),
         Task::Demo(task) => demo::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(task) => fuzz::run(&task).map(|()| ExitCode::SUCCESS),
+        Task::Guard(task) => guard::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Test(task) => test::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Torture(task) => torture::run(&task).map(|()| ExitCode::SUCCESS),
         Task::TortureClient(task) => torture::client::run(&task),

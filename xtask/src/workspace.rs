@@ -28,14 +28,34 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// How the `orbd` command is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quickly.
+    Dev,
+    /// As it is used.
+    Release,
+    /// As instructions are counted in it.
+    Guard,
+}
+
+impl Profile {
+    /// As cargo calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "release",
+            Self::Guard => "guard",
+        }
+    }
+}
+
 /// Builds the `orbd` command and returns its path.
-pub(crate) fn build_orbd(is_release: bool) -> anyhow::Result<PathBuf> {
+pub(crate) fn build_orbd(profile: Profile) -> anyhow::Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--package", "mapper", "--bin", "orbd"]);
     build.arg("--message-format=json-render-diagnostics");
-    if is_release {
-        build.arg("--release");
-    }
+    build.args(["--profile", profile.name()]);
     let output = build.stderr(Stdio::inherit()).output().context("cargo")?;
     ensure!(output.status.success(), "orbd does not build");
     let text = String::from_utf8_lossy(&output.stdout);

@@ -100,6 +100,7 @@ pub const TESTS: &[Package] = &[
     package("fdisk", "sfdisk", "partition tables, to be recognised"),
     package("iproute2", "ip", "network namespaces"),
     package("dnsmasq-base", "dnsmasq", "a name server"),
+    package("valgrind", "valgrind", "counting instructions"),
 ];
 
 /// Images through librbd as an NBD server, and networks of one's own.

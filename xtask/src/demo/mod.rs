@@ -91,7 +91,8 @@ fn tell(task: &Task, steps: &mut Steps) -> anyhow::Result<()> {
         packages::ensure(packages::FILE_SYSTEMS)?;
         match &task.orbd {
             Some(path) => std::fs::canonicalize(path).context("orbd"),
-            None => workspace::build_orbd(task.release),
+            None if task.release => workspace::build_orbd(workspace::Profile::Release),
+            None => workspace::build_orbd(workspace::Profile::Dev),
         }
     })?;
     steps.run("orbd is linked with neither librados nor librbd", || {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use minicluster::{Release, packages};
 
+use crate::guard;
 pub(crate) use harness::Counts;
 use releases::Roots;
 use torture::Torture;
@@ -121,6 +122,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     steps.run("documentation tests", || {
         cargo::test(&["--workspace", "--doc"])
     });
+    steps.run("hot path", hot_path);
     if let Some(roots) = &mut roots {
         steps.run("torture", || Torture::wait(torture));
         let main = roots.main();
@@ -184,6 +186,14 @@ fn install() -> anyhow::Result<Outcome> {
     for group in [packages::CLUSTER, packages::FILE_SYSTEMS, packages::TESTS] {
         packages::ensure(group)?;
     }
+    Ok(passed())
+}
+
+fn hot_path() -> anyhow::Result<Outcome> {
+    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        return Ok(Outcome::Skipped("what is expected is of x86-64".into()));
+    }
+    guard::run(&guard::Task::default())?;
     Ok(passed())
 }
 
