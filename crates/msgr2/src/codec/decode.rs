@@ -144,6 +144,7 @@ impl Decoder {
             };
             self.stage = stage;
             if frame.is_some() {
+                self.input.end_frame();
                 return Ok(frame);
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! Small stretches are cut out of a common buffer without being copied. A long one of which most is
 //! still to come gets a buffer of its own: what is there is moved over, the rest is read straight to
-//! where it stays.
+//! where it stays. Where one long stretch has come, others follow, so that only little is read then
+//! before it is known how long the next one is: what is read less of need not be moved.
 
 use buffers::BufferPool;
 use bytes::buf::Limit;
@@ -15,6 +16,12 @@ pub(crate) struct Input {
     pool: BufferPool,
     common: BytesMut,
     own: Option<Own>,
+    /// What is missing in the common buffer of the stretch that is waited for.
+    missing: usize,
+    /// Whether this frame had a long stretch.
+    is_long: bool,
+    /// Whether the frame before had one.
+    was_long: bool,
 }
 
 /// A long stretch in the making.
@@ -28,9 +35,13 @@ impl Input {
     pub(crate) fn new(pool: BufferPool) -> Self {
         Self {
             pool,
-            common: BytesMut::new(),
-            own: None,
+            ..Self::default()
         }
+    }
+
+    /// A frame has been taken.
+    pub(crate) fn end_frame(&mut self) {
+        self.was_long = std::mem::take(&mut self.is_long);
     }
 
     /// Where the next bytes go: never empty, and never more than may be read now.
@@ -44,12 +55,17 @@ impl Input {
                 return (&mut own.bytes).limit(missing);
             }
         }
-        if self.common.capacity() - self.common.len() < MIN_SPACE {
-            let mut next = self.pool.take(limits::READ_BUFFER);
+        if self.common.capacity() - self.common.len() < self.missing.max(MIN_SPACE) {
+            let wanted = self.common.len() + self.missing;
+            let mut next = self.pool.take(limits::READ_BUFFER.max(wanted));
             next.extend_from_slice(&self.common);
             self.common = next;
         }
-        (&mut self.common).limit(limits::READ_BUFFER)
+        let limit = match self.was_long {
+            true => self.missing.max(HEADS),
+            false => limits::READ_BUFFER,
+        };
+        (&mut self.common).limit(limit)
     }
 
     /// The next `len` bytes, once they are all there. Must be asked again with the same length
@@ -57,15 +73,19 @@ impl Input {
     pub(crate) fn take(&mut self, len: usize) -> Option<BytesMut> {
         if let Some(own) = self.own.take() {
             if own.bytes.len() == own.len {
+                self.is_long = true;
                 return Some(own.bytes);
             }
             self.own = Some(own);
             return None;
         }
         if self.common.len() >= len {
+            self.missing = 0;
             return Some(self.common.split_to(len));
         }
-        if len - self.common.len() > limits::OWN_BUFFER_ABOVE {
+        self.missing = len - self.common.len();
+        if self.missing > limits::OWN_BUFFER_ABOVE {
+            self.missing = 0;
             let mut bytes = self.pool.take(len.min(limits::RESERVE_AT_ONCE));
             bytes.extend_from_slice(&self.common);
             self.common.clear();
@@ -82,6 +102,8 @@ impl Input {
 
 /// Less room than this in the common buffer is not worth a read.
 const MIN_SPACE: usize = 4 << 10;
+/// The end of one frame with a long stretch and the beginning of another, up to that stretch.
+const HEADS: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -109,6 +131,28 @@ mod tests {
         fill(&mut input, b"g");
         assert_eq!(input.take(2).unwrap()[..], b"fg"[..]);
         assert_eq!(input.take(0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn little_of_a_long_stretch_is_moved_once_one_has_come() {
+        let len = 2 * limits::OWN_BUFFER_ABOVE;
+        let mut input = Input::default();
+        for frame in 0..3 {
+            assert!(input.take(len).is_none());
+            let limit = input.space().remaining_mut();
+            // What is read before the length is known.
+            let expected = if frame == 0 { len } else { len - HEADS };
+            assert_eq!(limit, expected, "{frame}");
+            let rest = vec![1; limit];
+            fill(&mut input, &rest);
+            assert_eq!(input.take(len).unwrap().len(), len);
+            input.end_frame();
+            assert_eq!(input.space().remaining_mut(), HEADS);
+            fill(&mut input, &[1; HEADS]);
+        }
+        input.take(HEADS).unwrap();
+        input.end_frame();
+        assert_eq!(input.space().remaining_mut(), limits::READ_BUFFER);
     }
 
     #[test]
