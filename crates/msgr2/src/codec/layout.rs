@@ -15,6 +15,8 @@ use crate::frame::Preamble;
 pub(crate) const INLINE: usize = 48;
 /// The first encrypted stretch of a frame in revision 2.1.
 pub(crate) const SECURE_HEAD: usize = Preamble::LEN + INLINE + TAG_LEN;
+/// A checksum.
+pub(crate) const CRC_LEN: usize = 4;
 /// Status and three checksums.
 pub(crate) const CRC_EPILOGUE: usize = 13;
 /// Status and four checksums.
@@ -28,6 +30,13 @@ pub(crate) const fn padded(len: usize) -> usize {
 }
 
 impl Preamble {
+    /// A whole frame in crc mode of revision 2.1.
+    pub(crate) fn crc_v2_1(&self) -> usize {
+        let epilogue = if self.count == 1 { 0 } else { CRC_EPILOGUE };
+        let segments = self.lens.into_iter().sum::<usize>();
+        Self::LEN + segments + CRC_LEN + epilogue
+    }
+
     /// The second encrypted stretch in revision 2.1; 0 if there is none.
     pub(crate) fn secure_remainder(&self) -> usize {
         let [control, ..] = self.lens;
