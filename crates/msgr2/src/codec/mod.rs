@@ -1,6 +1,7 @@
 //! The form of frames on the wire: checksums or encryption, revision 2.1 or 2.0. The form changes
 //! only between frames.
 
+mod cipher;
 mod decode;
 mod encode;
 mod input;

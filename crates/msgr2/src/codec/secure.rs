@@ -3,22 +3,17 @@
 
 use std::fmt;
 
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes128Gcm, KeyInit, Nonce};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub(crate) use super::cipher::TAG_LEN;
+use super::cipher::{Cipher, KEY_LEN, NONCE_LEN};
 use crate::{Error, Revision};
 
 /// Encrypts or decrypts one direction. Every operation uses the next nonce.
 pub(crate) struct Gcm {
-    cipher: Aes128Gcm,
+    cipher: Cipher,
     nonce: NonceCounter,
 }
-
-/// Bytes of tag behind every encrypted stretch.
-pub(crate) const TAG_LEN: usize = 16;
-const KEY_LEN: usize = 16;
-const NONCE_LEN: usize = 12;
 
 impl Gcm {
     /// The two directions out of a connection secret: what the client receives, what it sends.
@@ -34,7 +29,7 @@ impl Gcm {
             return Err(short);
         };
         let direction = |nonce| Self {
-            cipher: Aes128Gcm::new(key.into()),
+            cipher: Cipher::new(key),
             nonce: NonceCounter::new(nonce, revision),
         };
         Ok((direction(*to_client), direction(*to_server)))
@@ -43,18 +38,13 @@ impl Gcm {
     /// Encrypts in place.
     pub(crate) fn seal(&mut self, bytes: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
         let nonce = self.nonce.next()?;
-        self.cipher
-            .encrypt_inout_detached(&Nonce::from(nonce), &[], bytes.into())
-            .map(Into::into)
-            .map_err(|_| Error::GcmTag)
+        self.cipher.seal(nonce, bytes)
     }
 
     /// Verifies and decrypts in place.
     pub(crate) fn open(&mut self, bytes: &mut [u8], tag: [u8; TAG_LEN]) -> Result<(), Error> {
         let nonce = self.nonce.next()?;
-        self.cipher
-            .decrypt_inout_detached(&Nonce::from(nonce), &[], bytes.into(), &tag.into())
-            .map_err(|_| Error::GcmTag)
+        self.cipher.open(nonce, bytes, tag)
     }
 
     /// Decrypts the first bytes of the next stretch without verifying them, and without using up
@@ -63,13 +53,7 @@ impl Gcm {
     /// Encrypting zeros gives the key stream; what is encrypted here never leaves this function.
     pub(crate) fn peek<const N: usize>(&self, start: &[u8; N]) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
-        self.cipher
-            .encrypt_inout_detached(
-                &Nonce::from(self.nonce.current),
-                &[],
-                (&mut bytes[..]).into(),
-            )
-            .map_err(|_| Error::GcmTag)?;
+        self.cipher.seal(self.nonce.current, &mut bytes)?;
         bytes
             .iter_mut()
             .zip(start)
