@@ -124,7 +124,8 @@ fn write_comparisons<'a>(
          switches per I/O | system calls per I/O | RSS peak MiB |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     )?;
     for comparison in &comparisons {
-        for side in [&comparison.ours, &comparison.theirs] {
+        let both = [&comparison.ours, &comparison.theirs];
+        for side in both.into_iter().chain(&comparison.others) {
             write!(text, "| {} | {} |", name(comparison), comparison.cell.place)?;
             writeln!(
                 text,

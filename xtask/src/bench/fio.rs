@@ -62,6 +62,11 @@ pub(super) fn timed(
     options
 }
 
+/// One I/O.
+pub(super) fn single(victim: Victim<'_>, load: Load) -> Vec<String> {
+    options(victim, load, load.io_bytes)
+}
+
 /// Writing every byte of the span once.
 pub(super) fn filling(victim: Victim<'_>, span_bytes: u64) -> Vec<String> {
     let load = Load {

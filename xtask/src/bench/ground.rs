@@ -1,5 +1,6 @@
 //! A real cluster, and on it an image full of data.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use super::cell::{Place, Protection, Store};
 use super::fio::{self, Victim};
-use super::server::{Program, Server};
+use super::server::{self, Program, Server};
 
 /// Where everything is measured.
 pub(super) struct Ground {
@@ -78,6 +79,16 @@ impl Ground {
 
     pub(super) fn conf(&self) -> PathBuf {
         self.cluster.conf_path()
+    }
+
+    /// A configuration file that says whether librbd caches.
+    pub(super) fn conf_with(&self, caching: Caching) -> anyhow::Result<PathBuf> {
+        let text = fs::read_to_string(self.conf())?;
+        let is_on = server::is_on(caching);
+        let path = self.dir().join(format!("cache-{is_on}.conf"));
+        let text = text.replacen("[global]", &format!("[global]\nrbd_cache = {is_on}"), 1);
+        fs::write(&path, text)?;
+        Ok(path)
     }
 
     /// The directory for what is made while measuring.

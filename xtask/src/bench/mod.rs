@@ -3,11 +3,16 @@
 mod cell;
 mod circumstances;
 mod document;
+mod figures;
 mod fio;
 mod ground;
+mod growth;
+mod library;
 mod nbd;
+mod objects;
 mod plan;
 mod process;
+mod rusage;
 mod sample;
 mod server;
 mod servers;
@@ -24,11 +29,12 @@ use minicluster::{Release, packages};
 
 use crate::interrupt::Interrupt;
 use crate::workspace;
-use cell::{Filter, Place, Store};
+use cell::{Filter, Load, Place, Store};
 use ground::{Caching, Ground, IMAGE, IMAGE_BYTES};
+use library::Tool;
 use plan::Wanted;
 use sample::{Comparison, Metric, Run, Subject};
-use server::Program;
+use server::{Program, Server};
 use servers::{Contender, Pace};
 
 /// What to measure, and how long.
@@ -57,11 +63,17 @@ pub(crate) struct Task {
     #[arg(long, env = Release::VARIABLE)]
     release: Option<Release>,
     /// What to compare with.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Against::Server])]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [Against::Server, Against::Library, Against::Rados]
+    )]
     against: Vec<Against>,
-    /// With caches of clients, too, or only without them.
-    #[arg(long, value_enum, default_value_t = Caches::Off)]
-    caches: Caches,
+    /// Have clients cache, or have each cell without and with. Otherwise they cache only in cells that
+    /// such a target is set for.
+    #[arg(long, value_enum)]
+    caches: Option<Caches>,
     /// Measure this orbd instead of building one.
     #[arg(long, value_name = "PATH")]
     orbd: Option<PathBuf>,
@@ -88,13 +100,16 @@ enum Cells {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Against {
-    /// qemu-nbd with librbd.
+    /// qemu-nbd with librbd, by `orbd serve`.
     Server,
+    /// rbd bench, by `orbd bench`.
+    Library,
+    /// The published crate `rados`, by our crate of that name.
+    Rados,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Caches {
-    Off,
     On,
     Both,
 }
@@ -138,6 +153,10 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     for place in bench.places() {
         bench.measure(place, &mut run, &samples)?;
     }
+    if is_for_document {
+        run.figures.extend(figures::of_static_binary()?);
+        run.save(&samples)?;
+    }
     println!("samples: {}", samples.display());
     if is_for_document {
         render(&run, &docs)?;
@@ -175,20 +194,40 @@ impl Bench<'_> {
         places
     }
 
-    fn subjects(&self) -> Vec<Subject> {
-        let mut subjects = Vec::new();
-        for against in &self.task.against {
-            let [uncached, cached] = match against {
-                Against::Server => [Subject::Server, Subject::CachedServer],
+    /// What is compared, and in which cells.
+    fn loads(&self, place: Place) -> Vec<(Subject, Load)> {
+        let wanted = self.wanted();
+        let mut loads = Vec::new();
+        for against in self.against() {
+            let (uncached, cached) = match against {
+                Against::Server => (Subject::Server, Some(Subject::CachedServer)),
+                Against::Library => (Subject::Library, Some(Subject::CachedLibrary)),
+                Against::Rados => (Subject::Objects, None),
             };
-            if self.task.caches != Caches::On {
-                subjects.push(uncached);
+            if self.task.caches != Some(Caches::On) {
+                loads.extend(plan::loads(&wanted, uncached, place));
             }
-            if self.task.caches != Caches::Off {
-                subjects.push(cached);
+            if let Some(cached) = cached {
+                match (self.task.caches, &wanted) {
+                    (Some(_), _) => loads.extend(plan::loads(&wanted, cached, place)),
+                    (None, Wanted::Filters(_)) => {}
+                    (None, _) => loads.extend(plan::loads(&Wanted::Targets, cached, place)),
+                }
             }
         }
-        subjects
+        loads
+    }
+
+    fn against(&self) -> &[Against] {
+        match self.task.compare {
+            // It has no driver for objects.
+            Some(_) => &[Against::Server, Against::Library],
+            None => &self.task.against,
+        }
+    }
+
+    fn is_for_document(&self) -> bool {
+        self.task.filters.is_empty() && self.task.compare.is_none()
     }
 
     /// Where the samples go, and whether a document is made of them.
@@ -197,7 +236,7 @@ impl Bench<'_> {
             Some(release) => format!("samples-{release}.json"),
             None => "samples.json".into(),
         };
-        if self.task.filters.is_empty() && self.task.compare.is_none() {
+        if self.is_for_document() {
             (docs.join("performance").join(name), true)
         } else {
             (workspace::target_dir().join("bench").join(name), false)
@@ -206,36 +245,86 @@ impl Bench<'_> {
 
     /// All that is wanted on one cluster. What there is of it is kept after each comparison.
     fn measure(&self, place: Place, run: &mut Run, samples: &Path) -> anyhow::Result<()> {
-        let loads = plan::loads(&self.wanted(), &self.subjects(), place);
+        let loads = self.loads(place);
         if loads.is_empty() {
             return Ok(());
         }
         let ground = Ground::start(place, self.task.release)?;
         ground.make_image(IMAGE, IMAGE_BYTES, IMAGE_BYTES)?;
         println!("{place}");
-        for (subject, load) in loads {
-            let contenders = self.contenders();
-            let (pace, interrupt) = (self.pace, &self.interrupt);
-            let caching = match subject {
-                Subject::CachedServer | Subject::CachedLibrary => Caching::On,
-                _ => Caching::Off,
-            };
-            let comparison = servers::compare(&contenders, &ground, caching, load, pace, interrupt)
-                .with_context(|| format!("{load} on {place}"))?;
+        let keep = |run: &mut Run, comparison: Comparison| {
             println!("{}", line(&comparison));
             run.comparisons.push(comparison);
-            run.save(samples)?;
+            run.save(samples)
+        };
+        for (subject, load) in loads {
+            let comparison = self
+                .compare(subject, load, &ground)
+                .with_context(|| format!("{load} on {place}"))?;
+            keep(run, comparison)?;
+        }
+        if self.measures_growth(place) {
+            let (orbd, interrupt) = (&self.orbd, &self.interrupt);
+            let figures = figures::of_starts(orbd, &ground, interrupt)?;
+            run.figures.extend(figures);
+            growth::measure(orbd, &ground, self.pace, interrupt, |it| keep(run, it))?;
         }
         Ok(())
     }
 
-    fn contenders(&self) -> [Contender; 2] {
-        let ours = Contender::new("orbd", Program::Orbd(self.orbd.clone()));
-        let theirs = match &self.task.compare {
-            Some(path) => Contender::new("the other orbd", Program::Orbd(path.clone())),
-            None => Contender::new("qemu-nbd", Program::Qemu),
+    /// Once is enough, and only where everything is measured.
+    fn measures_growth(&self, place: Place) -> bool {
+        let first = self.places().first().copied();
+        let is_asked = self.against().contains(&Against::Server);
+        first == Some(place) && is_asked && self.is_for_document()
+    }
+
+    fn compare(&self, subject: Subject, load: Load, ground: &Ground) -> anyhow::Result<Comparison> {
+        let caching = match subject {
+            Subject::CachedServer | Subject::CachedLibrary => Caching::On,
+            _ => Caching::Off,
         };
-        [ours, theirs]
+        let (pace, interrupt) = (self.pace, &self.interrupt);
+        match subject {
+            Subject::Server | Subject::CachedServer | Subject::Growth => {
+                let [ours, theirs] = self.servers().map(|(name, program)| {
+                    Ok::<_, anyhow::Error>(Contender {
+                        name: name.into(),
+                        server: Server::start(&program, ground, IMAGE, caching)?,
+                        load,
+                    })
+                });
+                servers::compare([ours?, theirs?], ground, caching, pace, interrupt)
+            }
+            Subject::Library | Subject::CachedLibrary => {
+                library::compare(&self.libraries(), ground, caching, load, pace, interrupt)
+            }
+            Subject::Objects => {
+                let tools = library::object_tools(&objects::build()?);
+                library::compare(&tools, ground, caching, load, pace, interrupt)
+            }
+        }
+    }
+
+    fn servers(&self) -> [(&'static str, Program); 2] {
+        let ours = ("orbd", Program::Orbd(self.orbd.clone()));
+        match &self.task.compare {
+            Some(path) => [ours, (OTHER, Program::Orbd(path.clone()))],
+            None => [ours, ("qemu-nbd", Program::Qemu)],
+        }
+    }
+
+    fn libraries(&self) -> Vec<(&'static str, Tool)> {
+        let ours = ("orbd bench", Tool::Orbd(self.orbd.clone()));
+        match &self.task.compare {
+            Some(path) => vec![ours, (OTHER, Tool::Orbd(path.clone()))],
+            // The last has quantiles, which the others do not tell.
+            None => vec![
+                ours,
+                ("rbd bench", Tool::Rbd),
+                ("fio, librbd", Tool::FioLibrbd),
+            ],
+        }
     }
 }
 
@@ -253,17 +342,20 @@ fn line(comparison: &Comparison) -> String {
             line.push_str(&format!("  {name} {}", targets::show_ratio(&ratio)));
         }
     }
-    for side in [&comparison.ours, &comparison.theirs] {
-        let of = |metric| side.median(metric).unwrap_or_default();
+    let both = [&comparison.ours, &comparison.theirs];
+    for side in both.into_iter().chain(&comparison.others) {
+        let of = |metric, scale| side.median(metric).unwrap_or_default() / scale;
         line.push_str(&format!(
-            "\n    {:<14} {:>9.0} IOPS  {:>9.1} µs CPU per I/O ({:.0} % kernel)  {:>9.0} µs mean  {:>9.0} µs p99",
+            "\n    {:<14} {:>9.0} IOPS  {:>9.1} µs CPU per I/O ({:.0} % kernel)  {:>9.0} µs mean",
             side.name,
-            of(Metric::Iops),
-            of(Metric::Cpu) / 1e3,
+            of(Metric::Iops, 1.0),
+            of(Metric::Cpu, 1e3),
             side.kernel_share().unwrap_or_default() * 100.0,
-            of(Metric::Mean) / 1e3,
-            of(Metric::P99) / 1e3,
+            of(Metric::Mean, 1e3),
         ));
+        if let Some(p99) = side.median(Metric::P99) {
+            line.push_str(&format!("  {:>9.0} µs p99", p99 / 1e3));
+        }
     }
     line
 }
@@ -275,3 +367,5 @@ fn render(run: &Run, docs: &Path) -> anyhow::Result<()> {
     println!("document: {}", path.display());
     Ok(())
 }
+
+const OTHER: &str = "the other orbd";

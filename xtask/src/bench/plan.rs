@@ -1,6 +1,6 @@
 //! What is compared in a run, and on which clusters.
 
-use super::cell::{Cell, Filter, Load, Place, Protection};
+use super::cell::{Cell, Filter, Load, Order, Place, Protection, Work};
 use super::sample::Subject;
 use super::targets::TARGETS;
 
@@ -13,27 +13,34 @@ pub(super) enum Wanted {
     Filters(Vec<Filter>),
 }
 
-/// The comparisons on one cluster, in order.
-pub(super) fn loads(wanted: &Wanted, subjects: &[Subject], place: Place) -> Vec<(Subject, Load)> {
-    let mut loads = Vec::new();
-    for subject in subjects {
-        let mut of_subject = match wanted {
-            Wanted::Targets => {
-                let mut all = Load::all();
-                all.retain(|load| {
-                    let cell = Cell { place, load: *load };
-                    TARGETS.iter().any(|target| target.names(*subject, cell))
-                });
-                all
-            }
-            Wanted::All => Load::all(),
-            Wanted::Filters(filters) => filters.iter().flat_map(Filter::loads).collect(),
-        };
-        of_subject.sort_unstable();
-        of_subject.dedup();
-        loads.extend(of_subject.into_iter().map(|load| (*subject, load)));
+/// The loads on one cluster, in order.
+pub(super) fn loads(wanted: &Wanted, subject: Subject, place: Place) -> Vec<(Subject, Load)> {
+    let mut loads = match wanted {
+        Wanted::Targets => of_targets(subject, place),
+        Wanted::All => Load::all(),
+        Wanted::Filters(filters) => filters.iter().flat_map(Filter::loads).collect(),
+    };
+    if subject == Subject::Objects {
+        // Objects are replaced and read as a whole, in no order.
+        loads.retain(|load| load.order == Order::Random && load.work != Work::Mix);
     }
-    loads
+    loads.sort_unstable();
+    loads.dedup();
+    loads.into_iter().map(|load| (subject, load)).collect()
+}
+
+fn of_targets(subject: Subject, place: Place) -> Vec<Load> {
+    // No target is set for objects, but it is of interest how the two libraries compare.
+    let subject = match subject {
+        Subject::Objects => Subject::Library,
+        subject => subject,
+    };
+    let mut all = Load::all();
+    all.retain(|load| {
+        let cell = Cell { place, load: *load };
+        TARGETS.iter().any(|target| target.names(subject, cell))
+    });
+    all
 }
 
 /// How connections are protected in the clusters that are needed.
@@ -59,7 +66,7 @@ mod tests {
 
     #[test]
     fn targets_name_their_cells_each_once() {
-        let crc = loads(&Wanted::Targets, &[Subject::Server], place(Protection::Crc));
+        let crc = loads(&Wanted::Targets, Subject::Server, place(Protection::Crc));
         let names: Vec<String> = crc.iter().map(|(_, load)| load.to_string()).collect();
         assert_eq!(
             names,
@@ -83,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn filters_apply_to_every_subject() {
-        let filter = "4k:randread:32".parse().unwrap();
+    fn filters_name_loads_and_objects_have_no_order() {
+        let filter = "4k:*:32".parse().unwrap();
         let wanted = Wanted::Filters(vec![filter]);
-        let subjects = [Subject::Server, Subject::Library];
-        let loads = loads(&wanted, &subjects, place(Protection::Crc));
-        assert_eq!(loads.len(), 2);
+        let of = |subject| loads(&wanted, subject, place(Protection::Crc)).len();
+        assert_eq!(of(Subject::Server), 6);
+        assert_eq!(of(Subject::Objects), 2);
         assert_eq!(protections(&wanted, false), [Protection::Crc]);
         assert_eq!(protections(&wanted, true), [Protection::Secure]);
     }

@@ -84,8 +84,8 @@ impl Reading {
             cpu_ns,
             kernel_share: to_f64(kernel) / ticks.max(1.0),
             rss_peak_bytes: None,
-            voluntary_switches: spent.voluntary,
-            involuntary_switches: spent.involuntary,
+            voluntary_switches: to_f64(spent.voluntary),
+            involuntary_switches: to_f64(spent.involuntary),
         }
     }
 }
@@ -178,7 +178,7 @@ mod tests {
         let cost = after.since(&before);
         assert_eq!(cost.cpu_ns, 3500.0);
         assert_eq!(cost.kernel_share, 1.0);
-        assert_eq!(cost.voluntary_switches, 3);
+        assert_eq!(cost.voluntary_switches, 3.0);
         after.threads.remove(&1);
         let tick = 1e9 / to_f64(rustix::param::clock_ticks_per_second());
         assert_eq!(after.since(&before).cpu_ns, 3.0 * tick);

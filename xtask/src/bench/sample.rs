@@ -34,6 +34,9 @@ pub(super) struct Comparison {
     pub(super) condition: Option<String>,
     pub(super) ours: Side,
     pub(super) theirs: Side,
+    /// Others that had the same load, for what they tell more than those two.
+    #[serde(default)]
+    pub(super) others: Vec<Side>,
 }
 
 /// What is compared.
@@ -78,6 +81,9 @@ pub(super) struct Io {
     pub(super) seconds: f64,
     #[serde(default)]
     pub(super) latency: Option<Latency>,
+    /// From the rate, where latencies themselves are not told.
+    #[serde(default)]
+    pub(super) derived_mean_ns: Option<f64>,
 }
 
 /// How long I/Os took.
@@ -102,8 +108,8 @@ pub(super) struct Cost {
     #[serde(default)]
     pub(super) rss_peak_bytes: Option<u64>,
     /// How often it waited for something, and how often it was made to.
-    pub(super) voluntary_switches: u64,
-    pub(super) involuntary_switches: u64,
+    pub(super) voluntary_switches: f64,
+    pub(super) involuntary_switches: f64,
 }
 
 /// What is looked at in a turn.
@@ -128,14 +134,16 @@ impl Metric {
         match self {
             Self::Iops => Some(turn.io.iops()),
             Self::Cpu => Some(turn.cost.cpu_ns / count),
-            Self::Mean => latency.map(|latency| latency.mean_ns),
+            Self::Mean => latency
+                .map(|latency| latency.mean_ns)
+                .or(turn.io.derived_mean_ns),
             Self::P50 => latency.map(|latency| latency.p50_ns),
             Self::P99 => latency.map(|latency| latency.p99_ns),
             Self::P999 => latency.map(|latency| latency.p999_ns),
             Self::Rss => turn.cost.rss_peak_bytes.map(to_f64),
             Self::Switches => {
                 let all = turn.cost.voluntary_switches + turn.cost.involuntary_switches;
-                Some(to_f64(all) / count)
+                Some(all / count)
             }
         }
     }

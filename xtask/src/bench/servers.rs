@@ -7,10 +7,10 @@ use anyhow::Context;
 
 use super::cell::{Cell, Load, Work};
 use super::fio::{self, Victim};
-use super::ground::{Caching, Ground, IMAGE, IMAGE_BYTES};
+use super::ground::{Caching, Ground, IMAGE_BYTES};
 use super::process::{self, Reading};
 use super::sample::{Comparison, Side, Subject, Turn};
-use super::server::{Program, Server};
+use super::server::Server;
 use super::statistics::to_f64;
 use super::system_calls;
 use crate::interrupt::Interrupt;
@@ -25,58 +25,44 @@ pub(super) struct Pace {
     pub(super) counts_system_calls: bool,
 }
 
-/// One of two that take turns.
+/// One of two that take turns: a server that runs, and the load it gets.
 pub(super) struct Contender {
     pub(super) name: String,
-    pub(super) program: Program,
-    pub(super) image: String,
-}
-
-impl Contender {
-    pub(super) fn new(name: &str, program: Program) -> Self {
-        Self {
-            name: name.to_owned(),
-            program,
-            image: IMAGE.to_owned(),
-        }
-    }
+    pub(super) server: Server,
+    pub(super) load: Load,
 }
 
 /// Both are up all the time, and one at a time has work.
 pub(super) fn compare(
-    contenders: &[Contender; 2],
+    contenders: [Contender; 2],
     ground: &Ground,
     caching: Caching,
-    load: Load,
     pace: Pace,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Comparison> {
-    let start = |contender: &Contender| {
-        Server::start(&contender.program, ground, &contender.image, caching)
-    };
-    let [ours, theirs] = contenders;
-    let servers = [start(ours)?, start(theirs)?];
+    let [ours, _] = &contenders;
+    let load = ours.load;
     if pace.verifies {
-        verify(&servers, load)?;
+        verify(&ours.server, load)?;
     }
     let mut sides = contenders.each_ref().map(|contender| Side {
         name: contender.name.clone(),
         ..Side::default()
     });
     for _ in 0..pace.turns {
-        for (server, side) in servers.iter().zip(&mut sides) {
+        for (contender, side) in contenders.iter().zip(&mut sides) {
             interrupt.check()?;
-            side.turns.push(turn(server, load, caching, pace.time)?);
+            side.turns.push(turn(contender, caching, pace.time)?);
         }
     }
     if pace.counts_system_calls {
-        for (server, side) in servers.iter().zip(&mut sides) {
+        for (contender, side) in contenders.iter().zip(&mut sides) {
             interrupt.check()?;
-            side.system_calls = Some(system_calls(server, ground, load, caching, pace.time)?);
+            side.system_calls = Some(system_calls(contender, ground, caching, pace.time)?);
         }
     }
-    for server in servers {
-        server.stop()?;
+    for contender in contenders {
+        contender.server.stop()?;
     }
     let [ours, theirs] = sides;
     Ok(Comparison {
@@ -91,24 +77,25 @@ pub(super) fn compare(
         condition: None,
         ours,
         theirs,
+        others: Vec::new(),
     })
 }
 
 /// What is written through our server must be what is read.
-fn verify(servers: &[Server; 2], load: Load) -> anyhow::Result<()> {
-    let [ours, _] = servers;
+fn verify(server: &Server, load: Load) -> anyhow::Result<()> {
     let span = (load.io_bytes * VERIFIED_IOS).clamp(VERIFIED_LEAST, VERIFIED_MOST);
-    let options = fio::verifying(Victim::Nbd(ours.socket()), load, span);
+    let options = fio::verifying(Victim::Nbd(server.socket()), load, span);
     fio::run(Command::new("fio"), &options, |_| {}).context("data were not as written")?;
     Ok(())
 }
 
-fn turn(server: &Server, load: Load, caching: Caching, time: Duration) -> anyhow::Result<Turn> {
-    warm_up(server, load, caching)?;
+fn turn(contender: &Contender, caching: Caching, time: Duration) -> anyhow::Result<Turn> {
+    let Contender { server, load, .. } = contender;
+    warm_up(server, *load, caching)?;
     let pid = server.pid();
     process::reset_rss_peak(pid)?;
     let before = Reading::of(pid)?;
-    let mut options = fio::timed(Victim::Nbd(server.socket()), load, IMAGE_BYTES, time);
+    let mut options = fio::timed(Victim::Nbd(server.socket()), *load, IMAGE_BYTES, time);
     if caching == Caching::On {
         // What is held back costs something as well.
         options.push("--end_fsync=1".into());
@@ -136,16 +123,16 @@ fn warm_up(server: &Server, load: Load, caching: Caching) -> anyhow::Result<()> 
 }
 
 fn system_calls(
-    server: &Server,
+    contender: &Contender,
     ground: &Ground,
-    load: Load,
     caching: Caching,
     time: Duration,
 ) -> anyhow::Result<f64> {
-    warm_up(server, load, caching)?;
+    let Contender { server, load, .. } = contender;
+    warm_up(server, *load, caching)?;
     let report = ground.dir().join("perf");
     let time = time.min(COUNTED);
-    let options = fio::timed(Victim::Nbd(server.socket()), load, IMAGE_BYTES, time);
+    let options = fio::timed(Victim::Nbd(server.socket()), *load, IMAGE_BYTES, time);
     let fio = system_calls::counting(server.pid(), &report);
     let io = fio::run(fio, &options, |_| {})?;
     Ok(to_f64(system_calls::counted(&report)?) / to_f64(io.count.max(1)))

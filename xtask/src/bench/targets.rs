@@ -426,7 +426,7 @@ mod tests {
                 count: 1,
                 bytes: 4096,
                 seconds: 1.0,
-                latency: None,
+                ..Io::default()
             },
             cost: Cost {
                 cpu_ns: *cpu_ns,
@@ -452,6 +452,7 @@ mod tests {
             condition: None,
             ours: side(&[*cpu, *cpu * 1.1, *cpu * 0.9]),
             theirs: side(&[1.0, 1.0, 1.0]),
+            others: Vec::new(),
         };
         Run {
             comparisons: cells.iter().map(comparison).collect(),

@@ -1,0 +1,98 @@
+//! The published crate `rados` and ours of that name, each in a driver of its own that is built when it
+//! is needed and is no part of this workspace.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+use super::cell::{Load, Work};
+use super::ground::Ground;
+use super::sample::{Io, Latency};
+use super::statistics::{quantile, to_f64};
+use crate::{command, workspace};
+
+/// Builds the drivers and returns the directory that they are in.
+pub(super) fn build() -> anyhow::Result<PathBuf> {
+    let target = workspace::target_dir().join("rados-crate");
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--quiet", "--release", "--manifest-path", MANIFEST]);
+    cargo.arg("--target-dir").arg(&target);
+    let status = cargo.stderr(Stdio::inherit()).status().context("cargo")?;
+    ensure!(status.success(), "the drivers do not build");
+    Ok(target.join("release"))
+}
+
+/// Puts load on objects for so long; no time at all is a connection and nothing else.
+pub(super) fn run(
+    driver: &Path,
+    ground: &Ground,
+    load: Load,
+    time: Duration,
+) -> anyhow::Result<Io> {
+    let mut command = Command::new(driver);
+    command.arg(match load.work {
+        Work::Read | Work::Mix => "read",
+        Work::Write => "write",
+    });
+    command.arg(load.io_bytes.to_string());
+    command.arg(load.depth.to_string());
+    command.arg(time.as_millis().to_string());
+    ground.set_environment(&mut command);
+    command.env("CEPH_KEYRING", ground.cluster.keyring_path());
+    let output = command::output(&mut command)?;
+    parse(&output).with_context(|| output.clone())
+}
+
+/// What drivers print.
+#[derive(Deserialize)]
+struct Report {
+    count: u64,
+    bytes: u64,
+    seconds: f64,
+    mean_ns: f64,
+    histogram: BTreeMap<u64, u64>,
+}
+
+fn parse(output: &str) -> anyhow::Result<Io> {
+    // Libraries may have something to say before.
+    let line = output.lines().last().unwrap_or_default();
+    let report: Report = serde_json::from_str(line)?;
+    let at = |share| quantile(&report.histogram, share).map_or(0.0, to_f64);
+    Ok(Io {
+        count: report.count,
+        bytes: report.bytes,
+        seconds: report.seconds,
+        derived_mean_ns: None,
+        latency: (report.count > 0).then(|| Latency {
+            mean_ns: report.mean_ns,
+            p50_ns: at(0.5),
+            p99_ns: at(0.99),
+            p999_ns: at(0.999),
+            histogram: report.histogram.clone(),
+        }),
+    })
+}
+
+const MANIFEST: &str = "benches/rados-crate/Cargo.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_drivers_are_read() {
+        let report = r#"{"bytes":8192,"count":2,"histogram":{"1000":1,"3000":1},"mean_ns":2010.5,"seconds":0.5}"#;
+        let io = parse(&format!("connected\n{report}\n")).unwrap();
+        assert_eq!((io.count, io.bytes, io.iops()), (2, 8192, 4.0));
+        let latency = io.latency.unwrap();
+        assert_eq!(
+            (latency.mean_ns, latency.p50_ns, latency.p99_ns),
+            (2010.5, 1000.0, 3000.0)
+        );
+        assert!(parse("").is_err());
+    }
+}
