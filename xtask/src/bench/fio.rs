@@ -91,7 +91,12 @@ pub(super) fn verifying(victim: Victim<'_>, load: Load, span_bytes: u64) -> Vec<
         ..load
     };
     let mut options = options(victim, writing, span_bytes);
-    for option in ["--verify=crc32c", "--do_verify=1", "--verify_fatal=1"] {
+    for option in [
+        "--verify=crc32c",
+        "--do_verify=1",
+        "--verify_fatal=1",
+        "--verify_state_save=0",
+    ] {
         options.push(option.into());
     }
     options
