@@ -113,7 +113,10 @@ fn print(load: Load, latencies: &[u64], time: Duration) {
     let mut histogram = BTreeMap::<u64, u64>::new();
     for latency in latencies {
         // Six bits of it are as fine as fio's.
-        let shift = latency.checked_ilog2().unwrap_or_default().saturating_sub(6);
+        let shift = latency
+            .checked_ilog2()
+            .unwrap_or_default()
+            .saturating_sub(6);
         *histogram.entry(latency >> shift << shift).or_default() += 1;
     }
     let sum: u64 = latencies.iter().sum();

@@ -164,7 +164,7 @@ fn parse_size(text: &str) -> anyhow::Result<u64> {
     let number: u64 = digits.parse().with_context(|| format!("size {text}"))?;
     let bytes = number.checked_mul(1 << shift).unwrap_or_default();
     ensure!(
-        bytes > 0 && bytes % 512 == 0 && bytes <= 32 << 20,
+        bytes > 0 && bytes.is_multiple_of(512) && bytes <= 32 << 20,
         "size {text}: not a number of sectors up to 32M"
     );
     Ok(bytes)

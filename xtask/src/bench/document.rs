@@ -125,7 +125,8 @@ fn write_comparisons<'a>(
     )?;
     for comparison in &comparisons {
         let both = [&comparison.ours, &comparison.theirs];
-        for side in both.into_iter().chain(&comparison.others) {
+        let sides = both.into_iter().chain(&comparison.others);
+        for side in sides.filter(|side| !side.turns.is_empty()) {
             write!(text, "| {} | {} |", name(comparison), comparison.cell.place)?;
             writeln!(
                 text,

@@ -62,9 +62,9 @@ pub(super) fn timed(
     options
 }
 
-/// One I/O.
-pub(super) fn single(victim: Victim<'_>, load: Load) -> Vec<String> {
-    options(victim, load, load.io_bytes)
+/// Load on the first so many bytes, once.
+pub(super) fn once(victim: Victim<'_>, load: Load, span_bytes: u64) -> Vec<String> {
+    options(victim, load, span_bytes)
 }
 
 /// Writing every byte of the span once.
@@ -119,7 +119,7 @@ pub(super) fn run(
 }
 
 /// Reads what fio prints, which may begin with lines of its engine.
-fn parse(output: &str) -> anyhow::Result<Io> {
+pub(super) fn parse(output: &str) -> anyhow::Result<Io> {
     let start = output.find('{').context("fio printed no JSON")?;
     let (_, json) = output.split_at(start);
     let report: Value = serde_json::from_str(json)?;

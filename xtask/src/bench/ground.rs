@@ -81,12 +81,17 @@ impl Ground {
         self.cluster.conf_path()
     }
 
-    /// A configuration file that says whether librbd caches.
+    /// A configuration file that says whether clients cache, and that they then read ahead as long as they
+    /// are used: they would cease after a while, for it is meant for booting.
     pub(super) fn conf_with(&self, caching: Caching) -> anyhow::Result<PathBuf> {
         let text = fs::read_to_string(self.conf())?;
         let is_on = server::is_on(caching);
         let path = self.dir().join(format!("cache-{is_on}.conf"));
-        let text = text.replacen("[global]", &format!("[global]\nrbd_cache = {is_on}"), 1);
+        let mut options = format!("[global]\nrbd_cache = {is_on}");
+        if caching == Caching::On {
+            options.push_str("\nrbd_readahead_disable_after_bytes = 0");
+        }
+        let text = text.replacen("[global]", &options, 1);
         fs::write(&path, text)?;
         Ok(path)
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: orbd and what it replaces, under the same load in turns.
 
 mod cell;
+mod chart;
 mod circumstances;
 mod document;
 mod figures;
@@ -11,6 +12,7 @@ mod library;
 mod nbd;
 mod objects;
 mod plan;
+mod plots;
 mod process;
 mod rusage;
 mod sample;
@@ -237,7 +239,7 @@ impl Bench<'_> {
             None => "samples.json".into(),
         };
         if self.is_for_document() {
-            (docs.join("performance").join(name), true)
+            (docs.join(PLOTS).join(name), true)
         } else {
             (workspace::target_dir().join("bench").join(name), false)
         }
@@ -257,9 +259,10 @@ impl Bench<'_> {
             run.comparisons.push(comparison);
             run.save(samples)
         };
+        let drivers = self.drivers(&loads, &ground, run)?;
         for (subject, load) in loads {
             let comparison = self
-                .compare(subject, load, &ground)
+                .compare(subject, load, &ground, &drivers)
                 .with_context(|| format!("{load} on {place}"))?;
             keep(run, comparison)?;
         }
@@ -279,7 +282,46 @@ impl Bench<'_> {
         first == Some(place) && is_asked && self.is_for_document()
     }
 
-    fn compare(&self, subject: Subject, load: Load, ground: &Ground) -> anyhow::Result<Comparison> {
+    /// The drivers for objects, as far as they are wanted. The published crate is left out where it does
+    /// not get through, with a note of what it says, and is not tried again.
+    fn drivers(
+        &self,
+        loads: &[(Subject, Load)],
+        ground: &Ground,
+        run: &mut Run,
+    ) -> anyhow::Result<Vec<(&'static str, Tool)>> {
+        if loads
+            .iter()
+            .all(|(subject, _)| *subject != Subject::Objects)
+        {
+            return Ok(Vec::new());
+        }
+        let dir = objects::build()?;
+        if run.notes.iter().any(|note| note.starts_with(PUBLISHED)) {
+            return Ok(library::object_tools(&dir, false));
+        }
+        let tried = objects::try_published(&dir, ground);
+        if let Err(error) = &tried {
+            let said = format!("{error:#}");
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            let note = format!(
+                "{PUBLISHED} on {}: `{}`",
+                ground.place,
+                said.replace('`', "'")
+            );
+            println!("{note}");
+            run.notes.push(note);
+        }
+        Ok(library::object_tools(&dir, tried.is_ok()))
+    }
+
+    fn compare(
+        &self,
+        subject: Subject,
+        load: Load,
+        ground: &Ground,
+        drivers: &[(&'static str, Tool)],
+    ) -> anyhow::Result<Comparison> {
         let caching = match subject {
             Subject::CachedServer | Subject::CachedLibrary => Caching::On,
             _ => Caching::Off,
@@ -299,10 +341,7 @@ impl Bench<'_> {
             Subject::Library | Subject::CachedLibrary => {
                 library::compare(&self.libraries(), ground, caching, load, pace, interrupt)
             }
-            Subject::Objects => {
-                let tools = library::object_tools(&objects::build()?);
-                library::compare(&tools, ground, caching, load, pace, interrupt)
-            }
+            Subject::Objects => library::compare(drivers, ground, caching, load, pace, interrupt),
         }
     }
 
@@ -343,7 +382,8 @@ fn line(comparison: &Comparison) -> String {
         }
     }
     let both = [&comparison.ours, &comparison.theirs];
-    for side in both.into_iter().chain(&comparison.others) {
+    let sides = both.into_iter().chain(&comparison.others);
+    for side in sides.filter(|side| !side.turns.is_empty()) {
         let of = |metric, scale| side.median(metric).unwrap_or_default() / scale;
         line.push_str(&format!(
             "\n    {:<14} {:>9.0} IOPS  {:>9.1} µs CPU per I/O ({:.0} % kernel)  {:>9.0} µs mean",
@@ -360,12 +400,21 @@ fn line(comparison: &Comparison) -> String {
     line
 }
 
-/// Writes the document.
+/// Draws the plots and writes the document.
 fn render(run: &Run, docs: &Path) -> anyhow::Result<()> {
     let path = docs.join("performance.md");
-    document::update(&path, &document::measured(run, &[]))?;
+    let plots = plots::write(run, &docs.join(PLOTS))?;
+    let plots: Vec<_> = plots
+        .into_iter()
+        .map(|plot| (format!("{PLOTS}/{}", plot.file), plot.title))
+        .collect();
+    document::update(&path, &document::measured(run, &plots))?;
     println!("document: {}", path.display());
     Ok(())
 }
 
+/// The note about the published crate begins with this.
+const PUBLISHED: &str = "The published crate `rados` could not be measured";
+/// The directory of plots and samples, beside the document.
+const PLOTS: &str = "performance";
 const OTHER: &str = "the other orbd";

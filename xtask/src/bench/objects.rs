@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
-use super::cell::{Load, Work};
+use super::cell::{Load, Order, Work};
 use super::ground::Ground;
 use super::sample::{Io, Latency};
 use super::statistics::{quantile, to_f64};
@@ -26,14 +26,28 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
     Ok(target.join("release"))
 }
 
-/// Puts load on objects for so long; no time at all is a connection and nothing else.
-pub(super) fn run(
-    driver: &Path,
-    ground: &Ground,
-    load: Load,
-    time: Duration,
-) -> anyhow::Result<Io> {
-    let mut command = Command::new(driver);
+/// Whether the published crate can be measured on this cluster at all: it connects, writes and reads,
+/// within a time.
+///
+/// # Errors
+///
+/// What it said when it cannot.
+pub(super) fn try_published(drivers: &Path, ground: &Ground) -> anyhow::Result<()> {
+    command::checked(&mut driving(
+        &drivers.join(THEIRS),
+        ground,
+        TRIED,
+        TRIED_TIME,
+    ))
+}
+
+/// A driver that puts load on objects for so long; no time at all is a connection and nothing else. If it
+/// does not end in time, it is ended.
+pub(super) fn driving(driver: &Path, ground: &Ground, load: Load, time: Duration) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--verbose", "--kill-after=1"]);
+    command.arg((time + LIMIT).as_secs_f64().to_string());
+    command.arg(driver);
     command.arg(match load.work {
         Work::Read | Work::Mix => "read",
         Work::Write => "write",
@@ -43,8 +57,7 @@ pub(super) fn run(
     command.arg(time.as_millis().to_string());
     ground.set_environment(&mut command);
     command.env("CEPH_KEYRING", ground.cluster.keyring_path());
-    let output = command::output(&mut command)?;
-    parse(&output).with_context(|| output.clone())
+    command
 }
 
 /// What drivers print.
@@ -57,7 +70,8 @@ struct Report {
     histogram: BTreeMap<u64, u64>,
 }
 
-fn parse(output: &str) -> anyhow::Result<Io> {
+/// Reads what a driver printed.
+pub(super) fn parse(output: &str) -> anyhow::Result<Io> {
     // Libraries may have something to say before.
     let line = output.lines().last().unwrap_or_default();
     let report: Report = serde_json::from_str(line)?;
@@ -78,6 +92,18 @@ fn parse(output: &str) -> anyhow::Result<Io> {
 }
 
 const MANIFEST: &str = "benches/rados-crate/Cargo.toml";
+/// The drivers' executables.
+pub(super) const OURS: &str = "ours";
+pub(super) const THEIRS: &str = "theirs";
+/// How long a driver may take beyond the time of its load, to connect and to fill its objects.
+const LIMIT: Duration = Duration::from_secs(10);
+const TRIED: Load = Load {
+    io_bytes: 4 << 10,
+    order: Order::Random,
+    work: Work::Read,
+    depth: 1,
+};
+const TRIED_TIME: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {

@@ -81,11 +81,7 @@ mod tests {
                 "4m:write:32"
             ]
         );
-        let secure = loads(
-            &Wanted::Targets,
-            &[Subject::Server],
-            place(Protection::Secure),
-        );
+        let secure = loads(&Wanted::Targets, Subject::Server, place(Protection::Secure));
         assert_eq!(secure.len(), 2);
     }
 

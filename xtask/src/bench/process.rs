@@ -107,6 +107,25 @@ pub(super) fn rss_bytes(pid: u32) -> anyhow::Result<u64> {
     status_bytes(pid, "VmRSS:")
 }
 
+/// The most memory that a process or any of its descendants had so far, in bytes. Nothing when they have
+/// ended.
+pub(super) fn rss_peak_of_tree(pid: u32) -> Option<u64> {
+    let own = rss_peak_bytes(pid).ok();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let children = threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
+        .flat_map(|children| {
+            children
+                .split_whitespace()
+                .map(str::parse)
+                .collect::<Vec<_>>()
+        });
+    children
+        .filter_map(|child| rss_peak_of_tree(child.ok()?))
+        .chain(own)
+        .max()
+}
+
 fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).context(path)?;

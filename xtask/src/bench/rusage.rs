@@ -4,6 +4,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
 use super::sample::Cost;
+use super::statistics::median;
 
 /// Counters of the kernel. They are whole numbers, kept as what is calculated with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -24,6 +25,17 @@ impl Usage {
             voluntary: usage.voluntary_context_switches() as f64,
             involuntary: usage.involuntary_context_switches() as f64,
         })
+    }
+
+    /// Of several runs, each counter by itself.
+    pub(super) fn median(of: &[Self]) -> Self {
+        let middle = |value: fn(&Self) -> f64| median(of.iter().map(value)).unwrap_or_default();
+        Self {
+            user_ns: middle(|usage| usage.user_ns),
+            kernel_ns: middle(|usage| usage.kernel_ns),
+            voluntary: middle(|usage| usage.voluntary),
+            involuntary: middle(|usage| usage.involuntary),
+        }
     }
 
     pub(super) fn since(&self, earlier: &Self) -> Self {

@@ -43,7 +43,7 @@ impl Server {
             Program::Qemu => "qemu-nbd",
         };
         let socket = ground.socket(&format!("{name}-{}", fastrand::u64(..)));
-        let mut command = program.command(ground, image, caching, &socket);
+        let mut command = program.command(ground, image, caching, &socket)?;
         let name = command::shown(&command);
         let start = Instant::now();
         let child = command
@@ -102,7 +102,14 @@ impl Drop for Server {
 }
 
 impl Program {
-    fn command(&self, ground: &Ground, image: &str, caching: Caching, socket: &Path) -> Command {
+    fn command(
+        &self,
+        ground: &Ground,
+        image: &str,
+        caching: Caching,
+        socket: &Path,
+    ) -> anyhow::Result<Command> {
+        let conf = ground.conf_with(caching)?;
         let mut command = match self {
             Self::Orbd(path) => {
                 let mut command = Command::new(path);
@@ -120,13 +127,13 @@ impl Program {
                     Caching::On => "--cache=writeback",
                 });
                 command.arg("--socket").arg(socket);
-                let conf = ground.conf();
                 command.arg(format!("rbd:{POOL}/{image}:conf={}", conf.display()));
                 command
             }
         };
         ground.set_environment(&mut command);
-        command
+        command.env("CEPH_CONF", conf);
+        Ok(command)
     }
 }
 

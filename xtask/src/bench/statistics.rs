@@ -61,6 +61,16 @@ pub(super) fn to_f64(number: u64) -> f64 {
     number as f64
 }
 
+/// A count that was calculated; what is less than one is none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the conversion saturates at both ends"
+)]
+pub(super) fn whole(number: f64) -> u64 {
+    number as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,21 @@ pub(super) fn counting(pid: u32, report: &Path) -> Command {
     command
 }
 
+/// A command that runs a program while its system calls are counted to `report`.
+pub(super) fn counting_of(program: &Command, report: &Path) -> Command {
+    let mut command = Command::new("perf");
+    command.args(["stat", "-x", ",", "-e", EVENT, "-o"]);
+    command.arg(report).arg("--").arg(program.get_program());
+    command.args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// What was counted to `report`.
 pub(super) fn counted(report: &Path) -> anyhow::Result<u64> {
     let text = fs::read_to_string(report).with_context(|| report.display().to_string())?;

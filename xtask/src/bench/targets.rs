@@ -397,6 +397,13 @@ pub(super) const TARGETS: &[Target] = {
             Iops,
             AtLeast(1.25),
         ),
+        ratio(
+            "cached library: sequential reads, read-ahead",
+            CachedLibrary,
+            &["4k:read:1"],
+            Iops,
+            AtLeast(1.25),
+        ),
         figure(
             "idle RSS of `orbd serve`",
             IDLE_RSS,
