@@ -11,12 +11,15 @@ use super::Task;
 use crate::command;
 use crate::workspace;
 
+/// The name of the one that may change within a run.
+pub(super) const DATE: &str = "date";
+
 /// By name.
 pub(super) fn collect(task: &Task, orbd: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let release = task.release.map_or_else(Release::default_of_tests, Ok)?;
     let mut all = BTreeMap::new();
     let mut add = |name: &str, value: String| all.insert(name.to_owned(), value);
-    add("date", jiff::Zoned::now().date().to_string());
+    add(DATE, jiff::Zoned::now().date().to_string());
     add("orbd", orbd_version(orbd));
     add("Ceph", format!("{release} ({}.2)", release.major()));
     add("librbd of qemu-nbd", first_line("rbd", "--version"));

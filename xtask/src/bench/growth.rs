@@ -97,4 +97,6 @@ const BASE: Load = Load {
 const DEEP: Load = Load { depth: 256, ..BASE };
 const LARGE_IMAGE: &str = "bench-large";
 const LARGE_BYTES: u64 = 1 << 40;
+/// How many comparisons there are.
+pub(super) const GROWTH_CASES: usize = 3;
 const EPOCHS: u32 = 1000;

@@ -31,7 +31,7 @@ use minicluster::{Release, packages};
 
 use crate::interrupt::Interrupt;
 use crate::workspace;
-use cell::{Filter, Load, Place, Store};
+use cell::{Cell, Filter, Load, Place, Store};
 use ground::{Caching, Ground, IMAGE, IMAGE_BYTES};
 use library::Tool;
 use plan::Wanted;
@@ -85,6 +85,9 @@ pub(crate) struct Task {
     /// Check in every cell that what is written through our server is what is read.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     verify: bool,
+    /// Go on with the samples of a run that was ended, of the same programs at the same pace.
+    #[arg(long)]
+    resume: bool,
     /// Measure nothing, and make the document of the samples in this file.
     #[arg(long, value_name = "SAMPLES")]
     render: Option<PathBuf>,
@@ -152,6 +155,10 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
         run.notes.push(note.into());
     }
     let (samples, is_for_document) = bench.samples(&docs);
+    if task.resume && samples.exists() {
+        run = run.resume(Run::load(&samples)?)?;
+    }
+    bench.announce(&run);
     for place in bench.places() {
         bench.measure(place, &mut run, &samples)?;
     }
@@ -220,6 +227,27 @@ impl Bench<'_> {
         loads
     }
 
+    /// What is not measured yet on such a cluster.
+    fn missing(&self, place: Place, run: &Run) -> Vec<(Subject, Load)> {
+        let mut loads = self.loads(place);
+        loads.retain(|(subject, load)| {
+            let cell = Cell { place, load: *load };
+            !run.has(*subject, cell)
+        });
+        loads
+    }
+
+    /// Says what is to be measured and how long that takes.
+    fn announce(&self, run: &Run) {
+        let missing = self.places().into_iter().map(|it| self.missing(it, run));
+        let missing: Vec<_> = missing.flatten().collect();
+        let times = missing
+            .iter()
+            .map(|(subject, _)| self.pace.expected(*subject));
+        let minutes = times.sum::<Duration>().as_secs().div_ceil(60);
+        println!("{} comparisons, about {minutes} min", missing.len());
+    }
+
     fn against(&self) -> &[Against] {
         match self.task.compare {
             // It has no driver for objects.
@@ -247,8 +275,9 @@ impl Bench<'_> {
 
     /// All that is wanted on one cluster. What there is of it is kept after each comparison.
     fn measure(&self, place: Place, run: &mut Run, samples: &Path) -> anyhow::Result<()> {
-        let loads = self.loads(place);
-        if loads.is_empty() {
+        let loads = self.missing(place, run);
+        let measures_growth = self.measures_growth(place) && !run.has_growth();
+        if loads.is_empty() && !measures_growth {
             return Ok(());
         }
         let ground = Ground::start(place, self.task.release)?;
@@ -266,7 +295,8 @@ impl Bench<'_> {
                 .with_context(|| format!("{load} on {place}"))?;
             keep(run, comparison)?;
         }
-        if self.measures_growth(place) {
+        if measures_growth {
+            run.comparisons.retain(|it| it.subject != Subject::Growth);
             let (orbd, interrupt) = (&self.orbd, &self.interrupt);
             let figures = figures::of_starts(orbd, &ground, interrupt)?;
             run.figures.extend(figures);
@@ -369,7 +399,14 @@ impl Bench<'_> {
 
 /// A comparison in one line.
 fn line(comparison: &Comparison) -> String {
-    let mut line = format!("{:<18}", comparison.cell.load.to_string());
+    let mut line = format!(
+        "{:?} {:<18}",
+        comparison.subject,
+        comparison.cell.load.to_string()
+    );
+    if let Some(condition) = &comparison.condition {
+        line.push_str(condition);
+    }
     for (metric, name) in [
         (Metric::Iops, "IOPS"),
         (Metric::Cpu, "CPU"),

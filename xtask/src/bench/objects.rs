@@ -1,19 +1,19 @@
 //! The published crate `rados` and ours of that name, each in a driver of its own that is built when it
 //! is needed and is no part of this workspace.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 
 use super::cell::{Load, Order, Work};
 use super::ground::Ground;
 use super::sample::{Io, Latency};
 use super::statistics::{quantile, to_f64};
-use crate::{command, workspace};
+use crate::workspace;
 
 /// Builds the drivers and returns the directory that they are in.
 pub(super) fn build() -> anyhow::Result<PathBuf> {
@@ -33,19 +33,22 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
 ///
 /// What it said when it cannot.
 pub(super) fn try_published(drivers: &Path, ground: &Ground) -> anyhow::Result<()> {
-    command::checked(&mut driving(
-        &drivers.join(THEIRS),
-        ground,
-        TRIED,
-        TRIED_TIME,
-    ))
+    let mut driver = driving(&drivers.join(THEIRS), ground, TRIED, TRIED_TIME);
+    driver.env("RUST_BACKTRACE", "0");
+    let output = driver.output().context("the driver does not start")?;
+    if output.status.code() == Some(TIMED_OUT_STATUS) {
+        bail!("no answer within {} s", LIMIT.as_secs());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}", said.trim());
+    Ok(())
 }
 
 /// A driver that puts load on objects for so long; no time at all is a connection and nothing else. If it
 /// does not end in time, it is ended.
 pub(super) fn driving(driver: &Path, ground: &Ground, load: Load, time: Duration) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--verbose", "--kill-after=1"]);
+    command.arg("--kill-after=1");
     command.arg((time + LIMIT).as_secs_f64().to_string());
     command.arg(driver);
     command.arg(match load.work {
@@ -97,6 +100,8 @@ pub(super) const OURS: &str = "ours";
 pub(super) const THEIRS: &str = "theirs";
 /// How long a driver may take beyond the time of its load, to connect and to fill its objects.
 const LIMIT: Duration = Duration::from_secs(10);
+/// What `timeout` ends with when it has ended the driver.
+const TIMED_OUT_STATUS: i32 = 124;
 const TRIED: Load = Load {
     io_bytes: 4 << 10,
     order: Order::Random,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
+use super::circumstances::DATE;
+use super::growth::GROWTH_CASES;
 use super::statistics::{Ratio, median, to_f64};
 
 /// A whole run.
@@ -191,6 +193,35 @@ impl Comparison {
 }
 
 impl Run {
+    /// This run with what an earlier one has measured.
+    ///
+    /// # Errors
+    ///
+    /// When that one was of something else.
+    pub(super) fn resume(self, earlier: Self) -> anyhow::Result<Self> {
+        for (name, value) in self.circumstances.iter().filter(|(name, _)| *name != DATE) {
+            let then = earlier.circumstances.get(name);
+            ensure!(
+                then == Some(value),
+                "{name} is `{value}`, and was `{}`",
+                then.map_or("", String::as_str)
+            );
+        }
+        Ok(earlier)
+    }
+
+    /// Whether it has this comparison.
+    pub(super) fn has(&self, subject: Subject, cell: Cell) -> bool {
+        let mut comparisons = self.comparisons.iter();
+        comparisons.any(|it| (it.subject, it.cell) == (subject, cell))
+    }
+
+    /// Whether it has all comparisons of cost that must not grow.
+    pub(super) fn has_growth(&self) -> bool {
+        let of_growth = |it: &&Comparison| it.subject == Subject::Growth;
+        self.comparisons.iter().filter(of_growth).count() >= GROWTH_CASES
+    }
+
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
@@ -203,5 +234,51 @@ impl Run {
         let mut text = serde_json::to_string(self)?;
         text.push('\n');
         fs::write(path, text).with_context(|| path.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cell::{Load, Place, Protection, Store};
+    use super::*;
+
+    fn run(circumstances: &[(&str, &str)], loads: &[&str]) -> Run {
+        let comparison = |load: &&str| Comparison {
+            subject: Subject::Server,
+            cell: cell(load),
+            condition: None,
+            ours: Side::default(),
+            theirs: Side::default(),
+            others: Vec::new(),
+        };
+        let named = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Run {
+            circumstances: circumstances.iter().map(named).collect(),
+            comparisons: loads.iter().map(comparison).collect(),
+            ..Run::default()
+        }
+    }
+
+    fn cell(load: &str) -> Cell {
+        Cell {
+            place: Place {
+                store: Store::Memstore,
+                protection: Protection::Crc,
+            },
+            load: Load::of(load),
+        }
+    }
+
+    #[test]
+    fn runs_go_on_where_they_ended_on_another_day_but_with_nothing_else() {
+        let earlier = run(&[(DATE, "1"), ("orbd", "a")], &["4k:read:1"]);
+        let now = |orbd| run(&[(DATE, "2"), ("orbd", orbd)], &[]);
+        let resumed = now("a").resume(earlier.clone()).unwrap();
+        assert!(resumed.has(Subject::Server, cell("4k:read:1")));
+        assert!(!resumed.has(Subject::Server, cell("4k:read:4")));
+        assert!(!resumed.has(Subject::Library, cell("4k:read:1")));
+        assert!(!resumed.has_growth());
+        let error = now("b").resume(earlier).unwrap_err();
+        assert_eq!(error.to_string(), "orbd is `b`, and was `a`");
     }
 }

@@ -25,6 +25,18 @@ pub(super) struct Pace {
     pub(super) counts_system_calls: bool,
 }
 
+impl Pace {
+    /// About how long a comparison takes.
+    pub(super) fn expected(self, subject: Subject) -> Duration {
+        let (programs, other) = match subject {
+            Subject::Server | Subject::CachedServer | Subject::Growth => (2, OTHER_OF_SERVERS),
+            Subject::Library | Subject::CachedLibrary => (3, OTHER_OF_TOOLS),
+            Subject::Objects => (2, OTHER_OF_TOOLS),
+        };
+        (self.time + BESIDE_TURN) * self.turns * programs + other
+    }
+}
+
 /// One of two that take turns: a server that runs, and the load it gets.
 pub(super) struct Contender {
     pub(super) name: String,
@@ -138,6 +150,10 @@ fn system_calls(
     Ok(to_f64(system_calls::counted(&report)?) / to_f64(io.count.max(1)))
 }
 
+/// What a turn takes beside its load, and a comparison beside its turns.
+const BESIDE_TURN: Duration = Duration::from_secs(1);
+const OTHER_OF_SERVERS: Duration = Duration::from_secs(15);
+const OTHER_OF_TOOLS: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_millis(500);
 /// How long system calls are counted at most.
 const COUNTED: Duration = Duration::from_secs(1);
