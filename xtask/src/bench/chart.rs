@@ -64,7 +64,7 @@ pub(super) enum Colour {
 impl Lines {
     pub(super) fn svg(&self) -> String {
         let legend_lines = u32::try_from(self.lines.len()).unwrap_or(u32::MAX);
-        let height = BOTTOM + 40.0 + ROW * f64::from(legend_lines.div_ceil(2));
+        let height = BOTTOM + 48.0 + ROW * f64::from(legend_lines.div_ceil(2));
         let mut svg = Svg::new(height, &self.title);
         for mark in &self.y.marks {
             let y = self.y.at(*mark, BOTTOM, TOP);
