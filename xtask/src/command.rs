@@ -1,7 +1,9 @@
 //! Programs run to their end.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use anyhow::{Context, bail};
@@ -14,6 +16,16 @@ pub(crate) fn checked(command: &mut Command) -> anyhow::Result<()> {
 /// Runs a program and returns what it printed.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = run(command, &[])?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs a program and returns what it printed; `watch` is called with its process id, in a thread of its
+/// own, and is to return when its second argument says that the program has ended.
+pub(crate) fn output_watched(
+    command: &mut Command,
+    watch: impl FnOnce(u32, Receiver<Infallible>) + Send,
+) -> anyhow::Result<String> {
+    let output = run_watched(command, &[], watch)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -38,6 +50,14 @@ pub(crate) fn shown(command: &Command) -> String {
 }
 
 fn run(command: &mut Command, input: &[u8]) -> anyhow::Result<Output> {
+    run_watched(command, input, |_, _| {})
+}
+
+fn run_watched(
+    command: &mut Command,
+    input: &[u8],
+    watch: impl FnOnce(u32, Receiver<Infallible>) + Send,
+) -> anyhow::Result<Output> {
     let name = shown(command);
     let mut child = command
         .stdin(Stdio::piped())
@@ -46,12 +66,17 @@ fn run(command: &mut Command, input: &[u8]) -> anyhow::Result<Output> {
         .spawn()
         .with_context(|| name.clone())?;
     let stdin = child.stdin.take();
+    let pid = child.id();
+    let (running, ended) = mpsc::channel();
     let output = thread::scope(|scope| {
+        scope.spawn(move || watch(pid, ended));
         scope.spawn(|| {
             // A program that does not read to the end says why by its status.
             let _ = stdin.map(|mut stdin| stdin.write_all(input));
         });
-        child.wait_with_output()
+        let output = child.wait_with_output();
+        drop(running);
+        output
     })
     .with_context(|| name.clone())?;
     if !output.status.success() {

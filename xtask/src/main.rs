@@ -1,6 +1,7 @@
 //! Development tasks of orbd: `cargo xtask COMMAND`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cluster;
 mod command;
 mod demo;
@@ -26,6 +27,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measures orbd and what it replaces under the same load, and documents it.
+    Bench(bench::Task),
     /// Starts, stops and shows a real Ceph cluster that stays until it is taken down.
     #[command(subcommand)]
     Cluster(cluster::Task),
@@ -49,6 +52,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Bench(task) => bench::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Cluster(task) => cluster::run(task).map(|()| ExitCode::SUCCESS),
         Task::Demo(task) => demo::run(&task).map(|()| ExitCode::SUCCESS),
         Task::Fuzz(task) => fuzz::run(&task).map(|()| ExitCode::SUCCESS),

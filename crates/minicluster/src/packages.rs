@@ -113,6 +113,21 @@ pub const QEMU_RBD: &[Package] = &[
     ),
 ];
 
+/// What measures, and what is measured against, besides the cluster's own programs.
+pub const BENCH: &[Package] = &[
+    package("fio", "fio", "load on NBD servers and on librbd"),
+    package(
+        "qemu-utils",
+        "qemu-nbd",
+        "qemu-nbd: the NBD server to compare with",
+    ),
+    package(
+        "qemu-block-extra",
+        "/usr/lib/x86_64-linux-gnu/qemu/block-rbd.so",
+        "its way to librbd",
+    ),
+];
+
 /// Sees to it that all of `packages` are installed.
 ///
 /// Missing ones are installed by `apt-get` when this process is root.
