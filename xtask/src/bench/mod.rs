@@ -133,7 +133,7 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     packages::ensure(packages::BENCH)?;
     let orbd = match &task.orbd {
         Some(path) => path.clone(),
-        None => workspace::build_orbd(true)?,
+        None => workspace::build_orbd(workspace::Profile::Release)?,
     };
     let bench = Bench {
         task,
