@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::control::{Answer, ClusterState, Control, Status, Stop, StopRequest, Subject};
@@ -209,7 +209,7 @@ async fn give_up<A: Attachment, D: BlockDevice>(
                 tokio::select! {
                     detached = &mut detach => break detached,
                     () = patience_ends(ledger, patience, deadline), if !is_abandoned => {
-                        ledger.abandon();
+                        ledger.abandon_with_buffers();
                         is_abandoned = true;
                         warn!(dropped = %ledger.traffic().dropped, "requests given up by force");
                     }
@@ -227,12 +227,28 @@ async fn give_up<A: Attachment, D: BlockDevice>(
             }
             detached => {
                 if detached.is_ok() {
+                    write_back(ledger, patience.unwrap_or(limit)).await;
                     // Nobody waits for what may still be under way.
                     ledger.abandon();
                 }
                 return (detached, requests, is_forced);
             }
         }
+    }
+}
+
+/// Writes out what the device holds back, or counts it as dropped if that takes too long.
+async fn write_back<D: BlockDevice>(ledger: &Ledger<D>, limit: Duration) {
+    if ledger.device().buffered_bytes() == 0 {
+        return;
+    }
+    match timeout(limit, ledger.device().flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            warn!(%error, "not written");
+            ledger.abandon_with_buffers();
+        }
+        Err(_) => ledger.abandon_with_buffers(),
     }
 }
 

@@ -67,6 +67,10 @@ impl Image {
     ) -> Result<()> {
         let guard = self.begin_write().await?;
         self.check_bounds(offset, len, guard.info.size_bytes)?;
+        let _change = match self.cache() {
+            Some(cache) => Some(cache.begin_change(self, offset, len).await?),
+            None => None,
+        };
         let ranges = self.layout().ranges(offset, len);
         let zeroings = ranges.filter_map(|range| Some((range.object_no, zeroing(range)?)));
         stream::iter(zeroings)

@@ -28,7 +28,7 @@ impl Image {
     /// # Cancellation
     /// Dropping the future leaves nothing behind.
     pub async fn disk_usage(&self, exact: bool) -> Result<Vec<DiskUsage>> {
-        self.flush().await?;
+        self.finish_writes().await?;
         let info = self.current_info().await?;
         self.check_readable(&info)?;
         let last = self.read_snap();

@@ -240,6 +240,19 @@ pub enum Error {
         /// How long was waited.
         limit: Duration,
     },
+    /// Writes that were buffered, and done for those who submitted them, will never be carried out. Nothing
+    /// more is written before the image is opened anew.
+    #[error("image {image}: {bytes} bytes of buffered writes have been lost: {reason}")]
+    WritesLost {
+        /// The image.
+        image: String,
+        /// How many bytes.
+        bytes: u64,
+        /// Why they could not be written.
+        reason: String,
+        /// The errno of that.
+        errno: Errno,
+    },
     /// The client that has the image's exclusive lock was asked to do something, and could not.
     #[error("image {image}: {what} failed at the owner of the lock, {owner}: {errno}")]
     OwnerFailed {
@@ -350,7 +363,7 @@ impl Error {
     pub const fn errno(&self) -> Errno {
         match self {
             Self::Rados(error) => error.errno(),
-            Self::OwnerFailed { errno, .. } => *errno,
+            Self::OwnerFailed { errno, .. } | Self::WritesLost { errno, .. } => *errno,
             Self::NoSuchImage { .. }
             | Self::NoSuchSnapshot { .. }
             | Self::NoSuchMetadata { .. }

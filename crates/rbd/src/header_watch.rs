@@ -1,10 +1,12 @@
 //! This client's watch on an image's header: by it others see that the image is in use, and what they
 //! have to say about the image comes through it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use rados::{Errno, Notification, NotifyReply, Pool, Watch, WatchHandler};
 
+use crate::cache::{ImageCache, WriteBack};
 use crate::exclusive_lock::ExclusiveLock;
 use crate::follow::Follower;
 use crate::maintenance::{Asked, Requests};
@@ -17,6 +19,26 @@ pub(crate) struct HeaderListener {
     pub(crate) lock: Arc<ExclusiveLock>,
     pub(crate) asked: Arc<Asked>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) cache: Arc<OnceLock<ImageCache>>,
+}
+
+impl HeaderListener {
+    /// Answers when what is buffered has been written out: at once if nothing is.
+    fn answer_when_written(&self, reply: NotifyReply, answer: Bytes) {
+        let write_back = self.cache.get().and_then(ImageCache::write_back);
+        if write_back.is_none_or(WriteBack::is_empty) {
+            return reply.send(answer);
+        }
+        let cache = Arc::clone(&self.cache);
+        tokio::spawn(async move {
+            if let Some(write_back) = cache.get().and_then(ImageCache::write_back)
+                && let Err(error) = write_back.settle_all().await
+            {
+                tracing::warn!(%error, "the header was changed under buffered writes");
+            }
+            reply.send(answer);
+        });
+    }
 }
 
 impl WatchHandler for HeaderListener {
@@ -24,12 +46,14 @@ impl WatchHandler for HeaderListener {
     /// this answer relies on the old header.
     ///
     /// The answer is empty, unless it is that of the holder of the lock, or somebody wants to be sure
-    /// that nothing more needs to be written before a snapshot: nothing is held back here.
+    /// that nothing more needs to be written before a snapshot: nothing is held back here but by a
+    /// cache.
     fn notified(&self, notification: Notification, reply: NotifyReply) {
         let response = match Message::from_payload(&notification.payload) {
             Ok(Message::HeaderUpdate) => {
                 self.follower.announce();
-                None
+                // What is buffered relies on the old header.
+                return self.answer_when_written(reply, Bytes::new());
             }
             Ok(Message::Request(request)) => {
                 if self.lock.is_held() {
@@ -40,7 +64,10 @@ impl WatchHandler for HeaderListener {
             Ok(Message::Unknown { .. }) => self.lock.is_held().then_some(Response {
                 result: -Errno::EOPNOTSUPP.0,
             }),
-            Ok(Message::Quiesce(_)) => Some(Response { result: 0 }),
+            Ok(Message::Quiesce(_)) => {
+                let ready = Response { result: 0 };
+                return self.answer_when_written(reply, ready.to_answer());
+            }
             Ok(message) => {
                 self.asked.hear(&message);
                 self.lock.notified(&message)
@@ -123,7 +150,7 @@ impl Image {
     /// # Cancellation
     /// Dropping the future leaves it to others to break the lock and to the OSD to forget the watch.
     pub async fn close(&self) -> Result<()> {
-        self.flush().await?;
+        self.finish_writes().await?;
         // From here on nobody takes the lock in the name of this watch.
         self.lock().watch_lost();
         let released = self.within_limit(self.lock().release()).await;

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::cache::{Cache, ImageCache, WriteBack};
 use crate::exclusive_lock::{ExclusiveLock, LockPolicy};
 use crate::follow::Follower;
 use crate::header_watch::{HeaderListener, watch};
@@ -46,6 +47,8 @@ pub struct OpenOptions {
     pub lock_on_read: bool,
     /// How long to wait for a lock that another client holds; `None` for ever.
     pub lock_timeout: Option<Duration>,
+    /// Whether writes are buffered, and data is read ahead.
+    pub cache: Cache,
 }
 
 /// An open image, or a snapshot of one. Cheap to clone; all clones are the same open image.
@@ -61,7 +64,24 @@ pub struct Image {
     inner: Arc<Inner>,
     /// What is needed by whoever takes the lock. Ends with the last of the user's clones: tasks
     /// themselves have clones without it.
-    tasks: Option<Arc<OnceLock<Tasks>>>,
+    tasks: Option<Arc<UserEnd>>,
+}
+
+/// What ends with the last of the user's clones.
+#[derive(Debug)]
+struct UserEnd {
+    image: WeakImage,
+    tasks: OnceLock<Tasks>,
+}
+
+impl Drop for UserEnd {
+    fn drop(&mut self) {
+        if let Some(image) = self.image.upgrade()
+            && let Some(write_back) = image.write_back()
+        {
+            write_back.abandon();
+        }
+    }
 }
 
 /// The tasks of an owner of the lock.
@@ -99,6 +119,8 @@ struct Inner {
     lock: Arc<ExclusiveLock>,
     asked: Arc<Asked>,
     requests: Arc<Requests>,
+    /// Set once, before anybody else has the image, if it is cached.
+    cache: Arc<OnceLock<ImageCache>>,
     /// The map of the head, while the lock is held.
     object_map: Slot,
     /// The map of the snapshot it is open at, if that can be relied on.
@@ -127,6 +149,7 @@ impl Drop for SizeLimit<'_> {
 }
 
 /// An [`Image`] that is gone when nobody else has it any more.
+#[derive(Debug)]
 pub(crate) struct WeakImage {
     inner: Weak<Inner>,
 }
@@ -187,6 +210,7 @@ impl Image {
         let lock = ExclusiveLock::new(&full_name, options.lock_policy, writes.clone());
         let asked = Arc::new(Asked::default());
         let requests = Arc::new(Requests::default());
+        let cache = Arc::new(OnceLock::new());
         // Before the header is read, so that no change is missed.
         let watch = if options.watch {
             let listener = HeaderListener {
@@ -194,6 +218,7 @@ impl Image {
                 lock: Arc::clone(&lock),
                 asked: Arc::clone(&asked),
                 requests: Arc::clone(&requests),
+                cache: Arc::clone(&cache),
             };
             Some(watch(pool, &header_object, listener, &full_name).await?)
         } else {
@@ -227,7 +252,7 @@ impl Image {
                 .in_namespace(pool.namespace()),
             None => pool.clone(),
         };
-        let image = Self {
+        let mut image = Self {
             inner: Arc::new(Inner {
                 pool: pool.clone(),
                 data_pool,
@@ -249,6 +274,7 @@ impl Image {
                 lock,
                 asked,
                 requests,
+                cache,
                 object_map: Slot::default(),
                 snap_map,
                 watch: std::sync::Mutex::new(watch),
@@ -256,10 +282,18 @@ impl Image {
                 reading: Mutex::new(()),
                 size_limit: AtomicU64::new(u64::MAX),
             }),
-            tasks: Some(Arc::default()),
+            tasks: None,
         };
         // What it says wrong is better told now than by every read.
         image.read_policy()?;
+        if let Some(cache) = ImageCache::new(&image, &image.inner.options.cache)? {
+            // There is none yet.
+            let _ = image.inner.cache.set(cache);
+        }
+        image.tasks = Some(Arc::new(UserEnd {
+            image: image.downgrade(),
+            tasks: OnceLock::new(),
+        }));
         Ok(image)
     }
 
@@ -478,7 +512,11 @@ impl Image {
                 announced,
             };
         }
+        drop(known);
         self.inner.follower.caught_up(announced);
+        if let Some(cache) = self.cache() {
+            cache.forget_read_ahead();
+        }
         Ok(())
     }
 
@@ -497,6 +535,10 @@ impl Image {
         let mut info = (*known.info).clone();
         info.size_bytes = size_bytes;
         known.info = Arc::new(info);
+        drop(known);
+        if let Some(cache) = self.cache() {
+            cache.forget_read_ahead();
+        }
     }
 
     /// Lets nothing be written from `size_bytes` on, until the limit is lifted.
@@ -564,6 +606,7 @@ impl Image {
             lock: Arc::clone(&self.inner.lock),
             asked: Arc::clone(&self.inner.asked),
             requests: Arc::clone(&self.inner.requests),
+            cache: Arc::clone(&self.inner.cache),
         }
     }
 
@@ -584,7 +627,7 @@ impl Image {
     /// As [`flush`](Self::flush).
     pub(crate) async fn hold_writes(&self) -> Result<()> {
         self.inner.follower.announce();
-        self.flush().await
+        self.finish_writes().await
     }
 
     /// How long an operation may take (`rados_osd_op_timeout`).
@@ -626,13 +669,23 @@ impl Image {
 
     /// Starts what is needed to take the lock unless that was done before.
     pub(crate) fn start_tasks(&self, start: impl FnOnce() -> Tasks) {
-        if let Some(tasks) = &self.tasks {
-            tasks.get_or_init(start);
+        if let Some(end) = &self.tasks {
+            end.tasks.get_or_init(start);
         }
     }
 
     pub(crate) fn header_object(&self) -> &str {
         &self.inner.header_object
+    }
+
+    /// What is cached, if anything may be.
+    pub(crate) fn cache(&self) -> Option<&ImageCache> {
+        self.inner.cache.get()
+    }
+
+    /// The buffer for writes, if they are buffered.
+    pub(crate) fn write_back(&self) -> Option<&WriteBack> {
+        self.cache().and_then(ImageCache::write_back)
     }
 
     pub(crate) fn writes(&self) -> &InFlight {

@@ -65,24 +65,37 @@ impl InFlight {
         }
     }
 
-    /// Waits for every write submitted so far. Those submitted meanwhile are not waited for.
-    pub(crate) async fn flush(&self) {
+    /// Waits for every write submitted before this is called. Those submitted meanwhile are not waited
+    /// for.
+    pub(crate) fn flush(&self) -> impl Future<Output = ()> + Send + use<'_> {
         let next = {
             let mut state = self.inner.lock();
             state.writes.push_back(0);
             state.forget_finished();
             state.newest()
         };
+        self.ended_before(next)
+    }
+
+    /// Waits for the end of all generations before this one.
+    async fn ended_before(&self, generation: u64) {
         loop {
             let ended = self.inner.ended.notified();
             tokio::pin!(ended);
             // Registers before looking, so that nothing ends unseen in between.
             ended.as_mut().enable();
-            if self.inner.lock().oldest >= next {
+            if self.inner.lock().oldest >= generation {
                 return;
             }
             ended.await;
         }
+    }
+}
+
+impl Submitted {
+    /// Writes of a generation are waited for together with those of all older ones.
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
     }
 }
 

@@ -22,6 +22,7 @@
 //! 1 are refused.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod create;
 mod decode_any;
 #[cfg(test)]
@@ -68,6 +69,7 @@ mod vectors;
 mod watchers;
 mod write;
 
+pub use cache::{Cache, CacheOptions, CachePolicy, ReadAheadOptions};
 pub use create::{CreateOptions, create};
 #[doc(hidden)]
 pub use decode_any::{decode_any, decode_any_notification, decode_object_map};

@@ -68,6 +68,22 @@ impl ReadData {
         bytes
     }
 
+    /// Adds `len` bytes of `other` from `offset` on, or what there is of them.
+    pub(crate) fn append_part(&mut self, other: &Self, offset: u64, len: u64) {
+        let mut start = 0;
+        for segment in &other.segments {
+            let end = start + segment.len();
+            let (from, to) = (offset.max(start), (offset + len).min(end));
+            if from < to {
+                self.push(match segment {
+                    Segment::Data(data) => Segment::Data(slice(data, from - start, to - start)),
+                    Segment::Zero(_) => Segment::Zero(to - from),
+                });
+            }
+            start = end;
+        }
+    }
+
     fn push(&mut self, segment: Segment) {
         match (self.segments.last_mut(), segment) {
             (_, segment) if segment.is_empty() => {}
@@ -87,7 +103,7 @@ pub struct Extent {
 }
 
 /// Data found in an object: offset in the object and bytes, ascending and apart.
-type Runs = SmallVec<[(u64, Bytes); 1]>;
+pub(crate) type Runs = SmallVec<[(u64, Bytes); 1]>;
 
 impl Image {
     /// Reads `len` bytes at `offset`.
@@ -103,6 +119,15 @@ impl Image {
     pub async fn read(&self, offset: u64, len: u64) -> Result<ReadData> {
         let _submitted = self.begin_read().await?;
         self.check_bounds(offset, len, self.size_bytes())?;
+        match self.cache() {
+            // Without a cache, it is not to make every request's future large.
+            Some(cache) => Box::pin(cache.read(self, offset, len)).await,
+            None => self.read_range(offset, len).await,
+        }
+    }
+
+    /// Reads what objects hold, and what is buffered for them.
+    pub(crate) async fn read_range(&self, offset: u64, len: u64) -> Result<ReadData> {
         let Some(extent) = self.layout().only_extent(offset, len) else {
             // What is seldom needed is not to make every request's future large.
             return Box::pin(self.read_objects(offset, len)).await;
@@ -157,8 +182,24 @@ impl Image {
         Ok(place(&extent, runs).collect())
     }
 
-    /// What is stored in an extent of an object.
+    /// What is in an extent of an object: what is buffered counts before what is stored.
     async fn read_object(&self, extent: &ObjectExtent) -> Result<Runs> {
+        let Some(write_back) = self.write_back() else {
+            return self.read_stored(extent).await;
+        };
+        // Before the read is sent: what is written out meanwhile is in one or the other.
+        let (from, to) = (extent.offset, extent.offset + extent.len);
+        let buffered = write_back.overlay(extent.object_no, from, to);
+        let len: u64 = buffered.iter().map(|(_, data)| data.len() as u64).sum();
+        if len == extent.len {
+            return Ok(buffered);
+        }
+        let stored = self.read_stored(extent).await?;
+        Ok(lay_over(stored, buffered))
+    }
+
+    /// What is stored in an extent of an object.
+    async fn read_stored(&self, extent: &ObjectExtent) -> Result<Runs> {
         if !self.may_exist(extent.object_no) {
             return Ok(Runs::new());
         }
@@ -201,6 +242,9 @@ impl Image {
     pub async fn extents(&self, offset: u64, len: u64) -> Result<Vec<Extent>> {
         let _submitted = self.begin_read().await?;
         self.check_bounds(offset, len, self.size_bytes())?;
+        if let Some(cache) = self.cache() {
+            cache.settle(self, offset, len).await?;
+        }
         // All pieces of an object are asked about together, so whole sets of objects at a time.
         let objects: Vec<Vec<(u64, Extent)>> = stream::iter(self.layout().extents(offset, len))
             .map(|extent| self.stored_pieces(extent))
@@ -281,6 +325,34 @@ fn clip(runs: Runs, offset: u64, len: u64) -> Runs {
             (from < to).then(|| (from, slice(&data, from - start, to - start)))
         })
         .collect()
+}
+
+/// Puts runs over others.
+fn lay_over(below: Runs, above: Runs) -> Runs {
+    if above.is_empty() {
+        return below;
+    }
+    let mut runs = Runs::new();
+    for (start, data) in below {
+        let end = start + data.len() as u64;
+        let mut next = start;
+        for (from, covering) in &above {
+            let to = from + covering.len() as u64;
+            if *from >= end {
+                break;
+            }
+            if *from > next {
+                runs.push((next, slice(&data, next - start, from - start)));
+            }
+            next = next.max(to.min(end));
+        }
+        if next < end {
+            runs.push((next, slice(&data, next - start, end - start)));
+        }
+    }
+    runs.extend(above);
+    runs.sort_unstable_by_key(|(start, _)| *start);
+    runs
 }
 
 /// Puts what an object holds where it belongs in the request, with zeros for what it does not hold.
@@ -393,6 +465,31 @@ mod tests {
             }
             prop_assert_eq!(data.len(), len);
             prop_assert_eq!(data.to_vec(), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_laid_over_hides_what_is_below(
+            below in vec((0u64..40, 1u64..60), 0..6),
+            above in vec((1u64..40, 1u64..60), 0..6),
+        ) {
+            let (low, high) = (vec![1; 600], vec![2; 600]);
+            let (below, above) = (runs_of(&low, &below), runs_of(&high, &above));
+            let mut expected = vec![0; 600];
+            for (start, data) in below.iter().chain(&above) {
+                let start = usize::try_from(*start).unwrap();
+                expected[start..start + data.len()].copy_from_slice(data);
+            }
+            let mut found = vec![0; 600];
+            let mut next = 0;
+            for (start, data) in lay_over(below, above) {
+                prop_assert!(start >= next && !data.is_empty());
+                next = start + data.len() as u64;
+                let start = usize::try_from(start).unwrap();
+                found[start..start + data.len()].copy_from_slice(&data);
+            }
+            prop_assert_eq!(found, expected);
         }
     }
 

@@ -122,7 +122,7 @@ impl Image {
         from: u64,
         progress: impl FnMut(Progress) + Send,
     ) -> Result<()> {
-        self.flush().await?;
+        self.finish_writes().await?;
         trim(self, to, from, progress).await
     }
 }

@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rados::Operation;
 use smallvec::SmallVec;
 
+use crate::cache::{CachedWrite, WriteBack};
 use crate::in_flight::Submitted;
 use crate::layout::ObjectExtent;
 use crate::object_map::{Claim, ObjectMap};
@@ -22,6 +23,15 @@ pub(crate) struct WriteGuard {
     /// The map that has to be kept right, if the image has one.
     pub(crate) object_map: Option<Arc<ObjectMap>>,
     write: Arc<Write>,
+}
+
+/// What a write has got before it begins: it counts as submitted, under the lock where the image has
+/// one.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) submitted: Submitted,
+    pub(crate) info: Arc<ImageInfo>,
+    pub(crate) object_map: Option<Arc<ObjectMap>>,
 }
 
 /// Held by all operations of a write.
@@ -41,13 +51,13 @@ pub(crate) struct ObjectGuard<'a> {
 }
 
 impl WriteGuard {
-    fn new(submitted: Submitted, info: Arc<ImageInfo>, object_map: Option<Arc<ObjectMap>>) -> Self {
+    pub(crate) fn new(admission: Admission) -> Self {
         Self {
-            info,
-            object_map,
+            info: admission.info,
+            object_map: admission.object_map,
             write: Arc::new(Write {
                 claim: OnceLock::new(),
-                _submitted: submitted,
+                _submitted: admission.submitted,
             }),
         }
     }
@@ -105,7 +115,9 @@ impl ObjectGuard<'_> {
 }
 
 impl Image {
-    /// Writes `data` at `offset`. When it is done, the data is on the disks of all replicas.
+    /// Writes `data` at `offset`. When it is done, the data is on the disks of all replicas, unless the
+    /// image is open with a [`cache`](crate::OpenOptions::cache): then it may be buffered until the next
+    /// [`flush`](Self::flush).
     ///
     /// Two writes that overlap in time and place may leave either one's bytes, object by object.
     ///
@@ -118,7 +130,22 @@ impl Image {
     /// Dropping the future gives up waiting: any part may or may not have been, or still be, carried
     /// out. [`flush`](Self::flush) waits for those that may.
     pub async fn write(&self, offset: u64, data: Bytes) -> Result<()> {
-        self.write_buffers(offset, data.len() as u64, std::slice::from_ref(&data))
+        let buffers = std::slice::from_ref(&data);
+        self.write_buffers(offset, data.len() as u64, buffers, false)
+            .await
+    }
+
+    /// As [`write`](Self::write), but when it is done, the data is on the disks of all replicas in any
+    /// case (in the words of block devices, FUA: force unit access).
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancellation
+    /// As [`write`](Self::write).
+    pub async fn write_fua(&self, offset: u64, data: Bytes) -> Result<()> {
+        let buffers = std::slice::from_ref(&data);
+        self.write_buffers(offset, data.len() as u64, buffers, true)
             .await
     }
 
@@ -131,12 +158,40 @@ impl Image {
     /// As [`write`](Self::write).
     pub async fn write_vectored(&self, offset: u64, data: &[Bytes]) -> Result<()> {
         let len = data.iter().map(|buffer| buffer.len() as u64).sum();
-        self.write_buffers(offset, len, data).await
+        self.write_buffers(offset, len, data, false).await
     }
 
-    async fn write_buffers(&self, offset: u64, len: u64, data: &[Bytes]) -> Result<()> {
-        let guard = self.begin_write().await?;
-        self.check_bounds(offset, len, guard.info.size_bytes)?;
+    async fn write_buffers(
+        &self,
+        offset: u64,
+        len: u64,
+        data: &[Bytes],
+        is_fua: bool,
+    ) -> Result<()> {
+        let admission = self.admit_write().await?;
+        self.check_bounds(offset, len, admission.info.size_bytes)?;
+        let Some(cache) = self.cache() else {
+            return self.write_at(admission, offset, len, data).await;
+        };
+        let write = CachedWrite {
+            offset,
+            len,
+            data,
+            is_fua,
+        };
+        // Without a cache, it is not to make every request's future large.
+        Box::pin(cache.write(self, admission, write)).await
+    }
+
+    /// Writes to the objects.
+    pub(crate) async fn write_at(
+        &self,
+        admission: Admission,
+        offset: u64,
+        len: u64,
+        data: &[Bytes],
+    ) -> Result<()> {
+        let guard = WriteGuard::new(admission);
         let Some(extent) = self.layout().only_extent(offset, len) else {
             // What is seldom needed is not to make every request's future large.
             return Box::pin(self.write_objects(&guard, offset, len, data)).await;
@@ -188,14 +243,19 @@ impl Image {
     /// # Cancellation
     /// Dropping the future leaves nothing behind, apart from the lock, perhaps.
     pub(crate) async fn begin_write(&self) -> Result<WriteGuard> {
-        match self.try_begin_write() {
-            Some(begun) => begun,
-            None => Box::pin(self.begin_write_with_header()).await,
+        self.admit_write().await.map(WriteGuard::new)
+    }
+
+    /// As [`begin_write`](Self::begin_write), for what may become part of another write.
+    async fn admit_write(&self) -> Result<Admission> {
+        match self.try_admit_write() {
+            Some(admitted) => admitted,
+            None => Box::pin(self.admit_write_with_header()).await,
         }
     }
 
     /// Begins a write if that takes no waiting.
-    fn try_begin_write(&self) -> Option<Result<WriteGuard>> {
+    fn try_admit_write(&self) -> Option<Result<Admission>> {
         let locked = self.features().contains(Features::EXCLUSIVE_LOCK);
         let submitted = if locked {
             self.lock().try_submit()?
@@ -214,10 +274,14 @@ impl Image {
         if info.features.contains(Features::OBJECT_MAP) && object_map.is_none() {
             return None;
         }
-        Some(Ok(WriteGuard::new(submitted, info, object_map)))
+        Some(Ok(Admission {
+            submitted,
+            info,
+            object_map,
+        }))
     }
 
-    async fn begin_write_with_header(&self) -> Result<WriteGuard> {
+    async fn admit_write_with_header(&self) -> Result<Admission> {
         loop {
             let before = self.current_info().await?;
             self.check_data_writable(&before)?;
@@ -239,29 +303,65 @@ impl Image {
                 self.release_lock().await?;
                 continue;
             }
-            return Ok(WriteGuard::new(submitted, info, object_map));
+            return Ok(Admission {
+                submitted,
+                info,
+                object_map,
+            });
         }
     }
 
     /// What maintenance needs that changes objects: as [`begin_write`](Self::begin_write), for those who
     /// keep the lock by other means.
     pub(crate) fn begin_maintenance(&self) -> WriteGuard {
-        WriteGuard::new(self.writes().submit(), self.info(), self.object_map())
+        WriteGuard::new(Admission {
+            submitted: self.writes().submit(),
+            info: self.info(),
+            object_map: self.object_map(),
+        })
     }
 
-    /// Waits until every write, discard and write of zeros that was submitted before is done.
-    ///
-    /// Nothing is cached here: what is done is on disks, so that this only waits.
+    /// Waits until every write, discard and write of zeros that was submitted before is done and, if
+    /// the image is open with a [`cache`](crate::OpenOptions::cache), on the disks of all replicas.
     ///
     /// # Errors
     /// [`Error::WritesUnfinished`](crate::Error::WritesUnfinished) if operations may take only so long
-    /// and one of these has taken longer and may still be carried out. Whether they succeeded is told to
-    /// those who submitted them.
+    /// and one of these has taken longer and may still be carried out. Whether those succeeded that are
+    /// not cached is told to those who submitted them. With a cache, what the cluster fails with; the
+    /// data is kept then and written out by the next flush. [`Error::WritesLost`](crate::Error::WritesLost)
+    /// once data has been lost.
     ///
     /// # Cancellation
     /// Dropping the future gives up waiting.
     pub async fn flush(&self) -> Result<()> {
-        self.within_limit(self.writes().flush()).await
+        if let Some(write_back) = self.write_back() {
+            write_back.open();
+        }
+        self.finish_writes().await
+    }
+
+    /// As [`flush`](Self::flush), for this library itself, which says nothing about who writes.
+    pub(crate) async fn finish_writes(&self) -> Result<()> {
+        let ended = self.writes().flush();
+        match self.write_back() {
+            Some(write_back) => self.within_limit(write_back.flush(ended)).await?,
+            None => self.within_limit(ended).await,
+        }
+    }
+
+    /// Waits for the end of all writes submitted so far, before the lock is given up come what may.
+    pub(crate) async fn drain_writes(&self) {
+        let ended = self.writes().flush();
+        match self.write_back() {
+            Some(write_back) => write_back.drain(ended).await,
+            None => ended.await,
+        }
+    }
+
+    /// How many bytes have been written and are not known to be on the disks of all replicas: without a
+    /// [`cache`](crate::OpenOptions::cache), none. What is being written a second time counts twice.
+    pub fn buffered_bytes(&self) -> u64 {
+        self.write_back().map_or(0, WriteBack::bytes)
     }
 }
 
@@ -274,24 +374,28 @@ fn write_operations(
     object_size: u64,
 ) -> impl Iterator<Item = Operation> + Send + use<> {
     let slices = slices(extent, data);
-    let hinted = move || Operation::new().alloc_hint(object_size, object_size);
-    let mut operations: SmallVec<[Operation; 1]> = SmallVec::new();
-    if let [(0, whole)] = slices.as_slice()
-        && whole.len() as u64 == object_size
-    {
-        operations.push(hinted().write_full(whole.clone()));
-    } else {
-        for steps in slices.chunks(MAX_STEPS) {
-            operations.push(steps.iter().fold(hinted(), |operation, (offset, slice)| {
-                operation.write(*offset, slice.clone())
-            }));
-        }
-    }
+    let steps = slices.chunks(MAX_STEPS);
+    let operations: SmallVec<[Operation; 1]> = steps
+        .map(|pieces| write_operation(pieces, object_size))
+        .collect();
     operations.into_iter()
 }
 
+/// The operation that writes pieces of an object.
+pub(crate) fn write_operation(pieces: &[(u64, Bytes)], object_size: u64) -> Operation {
+    let hinted = Operation::new().alloc_hint(object_size, object_size);
+    if let [(0, whole)] = pieces
+        && whole.len() as u64 == object_size
+    {
+        return hinted.write_full(whole.clone());
+    }
+    pieces.iter().fold(hinted, |operation, (offset, piece)| {
+        operation.write(*offset, piece.clone())
+    })
+}
+
 /// The parts of a request's buffers that go to an extent: where in the object, and what.
-fn slices(extent: &ObjectExtent, data: &[Bytes]) -> SmallVec<[(u64, Bytes); 1]> {
+pub(crate) fn slices(extent: &ObjectExtent, data: &[Bytes]) -> SmallVec<[(u64, Bytes); 1]> {
     let mut slices = SmallVec::new();
     let mut in_object = extent.offset;
     for piece in &extent.pieces {
@@ -316,7 +420,7 @@ fn slices(extent: &ObjectExtent, data: &[Bytes]) -> SmallVec<[(u64, Bytes); 1]> 
 }
 
 /// Steps of one operation; more writes to an object go in further operations.
-const MAX_STEPS: usize = 64;
+pub(crate) const MAX_STEPS: usize = 64;
 
 #[cfg(test)]
 mod tests {

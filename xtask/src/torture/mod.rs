@@ -55,8 +55,8 @@ pub(crate) struct Task {
     #[arg(long)]
     secure: bool,
     /// An image and its clients: POOL:FEATURES:CLIENT[+CLIENT], of the pools three, two and erasure,
-    /// the features layering, lock and default, and the clients orbd, librbd and ext4; may be given
-    /// several times.
+    /// the features layering, lock and default, and the clients orbd, cached, librbd and ext4; may be
+    /// given several times.
     #[arg(long = "lane", value_name = "LANE")]
     lanes: Vec<LaneSpec>,
     /// Who is tortured instead of those in the lanes.
@@ -280,9 +280,9 @@ fn make_dir(seed: u64) -> anyhow::Result<(PathBuf, PathBuf)> {
 
 /// The images that there are unless others are named.
 const LANES: [&str; 5] = [
-    "three:default:orbd+orbd",
+    "three:default:orbd+cached",
     "two:default:orbd+librbd",
-    "erasure:default:orbd",
+    "erasure:default:cached",
     "three:layering:orbd",
     "two:default:ext4",
 ];

@@ -76,6 +76,8 @@ impl Features {
 pub(super) enum ClientKind {
     /// Our library.
     Orbd,
+    /// Our library, with a cache.
+    Cached,
     /// Upstream's, behind qemu-nbd.
     Librbd,
     /// A file in a file system on our library's block device.
@@ -86,6 +88,7 @@ impl ClientKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Orbd => "orbd",
+            Self::Cached => "cached",
             Self::Librbd => "librbd",
             Self::Ext4 => "ext4",
         }
@@ -170,6 +173,8 @@ mod tests {
         assert_eq!(spec.pool.data_pool(), Some("erasure"));
         let of = spec.of(ClientKind::Librbd).to_string();
         assert_eq!(of, "erasure:default:librbd+librbd");
+        let spec: LaneSpec = "three:lock:cached+orbd".parse().unwrap();
+        assert_eq!(spec.clients, [ClientKind::Cached, ClientKind::Orbd]);
         for text in [
             "",
             "three",

@@ -45,6 +45,11 @@ impl Worker {
     ) -> anyhow::Result<Self> {
         let (mut command, server) = match kind {
             ClientKind::Orbd => (client(lane, stage, generation, &[])?, None),
+            ClientKind::Cached => {
+                let mut command = client(lane, stage, generation, &[])?;
+                command.arg("--cached");
+                (command, None)
+            }
             ClientKind::Librbd => {
                 let (server, socket) = serve(lane, stage, generation)?;
                 let mut command = client(lane, stage, generation, &[])?;

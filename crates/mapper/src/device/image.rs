@@ -73,13 +73,21 @@ impl BlockDevice for ImageDevice {
         Ok(data)
     }
 
-    /// What an image has taken is on disks: there is nothing left to do for FUA.
-    async fn write(&self, offset: u64, data: Bytes, _is_fua: bool) -> Result<()> {
-        self.image.write(offset, data).await.map_err(failed)
+    async fn write(&self, offset: u64, data: Bytes, is_fua: bool) -> Result<()> {
+        let written = if is_fua {
+            self.image.write_fua(offset, data).await
+        } else {
+            self.image.write(offset, data).await
+        };
+        written.map_err(failed)
     }
 
     async fn flush(&self) -> Result<()> {
         self.image.flush().await.map_err(failed)
+    }
+
+    fn buffered_bytes(&self) -> u64 {
+        self.image.buffered_bytes()
     }
 
     async fn discard(&self, offset: u64, len: u64) -> Result<()> {

@@ -28,6 +28,9 @@ pub struct Tally {
     pub discarded_bytes: u64,
     /// Flushes.
     pub flushes: u64,
+    /// Bytes of writes that have been answered and are not on stable storage.
+    #[serde(default)]
+    pub buffered_bytes: u64,
 }
 
 impl Tally {
@@ -38,7 +41,7 @@ impl Tally {
 
     /// Whether there are none that change the device.
     pub const fn is_harmless(&self) -> bool {
-        self.writes == 0 && self.discards == 0 && self.flushes == 0
+        self.writes == 0 && self.discards == 0 && self.flushes == 0 && self.buffered_bytes == 0
     }
 
     fn combine(&mut self, other: &Self, add: fn(u64, u64) -> u64) {
@@ -49,6 +52,7 @@ impl Tally {
             (&mut self.discards, other.discards),
             (&mut self.discarded_bytes, other.discarded_bytes),
             (&mut self.flushes, other.flushes),
+            (&mut self.buffered_bytes, other.buffered_bytes),
         ] {
             *ours = add(*ours, theirs);
         }
@@ -100,11 +104,12 @@ impl Tally {
             discards: 0,
             discarded_bytes: 0,
             flushes: 0,
+            buffered_bytes: 0,
         }
     }
 }
 
-/// `2 writes (8192 bytes), 1 flush`; `nothing` if there are none.
+/// `2 writes (8192 bytes), 1 flush, 4096 buffered bytes`; `nothing` if there are none.
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -128,6 +133,13 @@ impl fmt::Display for Tally {
                 write!(formatter, " ({bytes} bytes)")?;
             }
             separator = ", ";
+        }
+        if self.buffered_bytes > 0 {
+            write!(
+                formatter,
+                "{separator}{} buffered bytes",
+                self.buffered_bytes
+            )?;
         }
         if self.is_empty() {
             formatter.write_str("nothing")?;
@@ -158,7 +170,7 @@ struct Accounts {
 /// How requests are getting on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Requests that have not been answered.
+    /// Requests that have not been answered, and what is not on stable storage of those that have.
     pub in_flight: Tally,
     /// Requests that were failed because the device was abandoned.
     pub dropped: Tally,
@@ -188,9 +200,17 @@ impl<D: BlockDevice> Ledger<D> {
 
     /// How requests are getting on.
     pub fn traffic(&self) -> Traffic {
+        let buffered_bytes = self.device.buffered_bytes();
         let accounts = lock(&self.accounts);
         Traffic {
-            in_flight: accounts.in_flight,
+            in_flight: Tally {
+                buffered_bytes: if accounts.is_abandoned {
+                    0
+                } else {
+                    buffered_bytes
+                },
+                ..accounts.in_flight
+            },
             dropped: accounts.dropped,
             stalled: (!accounts.in_flight.is_empty()).then(|| accounts.progress.elapsed()),
         }
@@ -205,6 +225,22 @@ impl<D: BlockDevice> Ledger<D> {
             accounts.dropped.add(&in_flight);
         }
         self.abandoned.cancel();
+    }
+
+    /// As [`abandon`](Self::abandon), where what the device holds back will not be written any more either: that counts as
+    /// dropped, too.
+    pub fn abandon_with_buffers(&self) {
+        let buffered = Tally {
+            buffered_bytes: self.device.buffered_bytes(),
+            ..Tally::none()
+        };
+        {
+            let mut accounts = lock(&self.accounts);
+            if !accounts.is_abandoned {
+                accounts.dropped.add(&buffered);
+            }
+        }
+        self.abandon();
     }
 
     /// Returns when there have been requests for `patience` without any of them being answered.
@@ -330,6 +366,10 @@ impl<D: BlockDevice> BlockDevice for Ledger<D> {
 
     async fn flush(&self) -> Result<()> {
         self.account(Tally::flush(), || self.device.flush()).await
+    }
+
+    fn buffered_bytes(&self) -> u64 {
+        self.device.buffered_bytes()
     }
 
     async fn discard(&self, offset: u64, len: u64) -> Result<()> {

@@ -72,6 +72,11 @@ pub trait BlockDevice: Send + Sync + 'static {
     /// Those of what keeps the bytes.
     fn flush(&self) -> impl Future<Output = Result<()>> + Send;
 
+    /// How many bytes have been written and are not on stable storage yet: what the next flush is for.
+    fn buffered_bytes(&self) -> u64 {
+        0
+    }
+
     /// Says that the contents of a range are no longer needed. What is read there afterwards is either
     /// zeroes or what was there before.
     ///

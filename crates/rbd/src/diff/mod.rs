@@ -58,7 +58,7 @@ impl Image {
         report: impl FnMut(DiffExtent) + Send,
     ) -> Result<()> {
         // Of what was submitted, all is to be seen.
-        self.flush().await?;
+        self.finish_writes().await?;
         let info = self.current_info().await?;
         self.check_readable(&info)?;
         let from = match &options.from {

@@ -40,7 +40,11 @@ impl Driver {
             error = cluster.wait_blocklisted() => error,
         };
         tracing::warn!(image = self.image.full_name(), error = %ended, "no lock any more");
-        self.image.lock().handle(Event::Blocklisted(ended.into()));
+        let ended = ended.into();
+        if let Some(cache) = self.image.cache() {
+            cache.lose(&ended);
+        }
+        self.image.lock().handle(Event::Blocklisted(ended));
     }
 
     async fn work(&mut self) {
@@ -66,6 +70,10 @@ impl Driver {
             if let Some(event) = event {
                 tracing::debug!(image = self.image.full_name(), ?event, "lock");
                 lock.handle(event);
+                if let Some(write_back) = self.image.write_back() {
+                    // It may know now whether the lock is held.
+                    write_back.wake();
+                }
             }
         }
     }
@@ -94,6 +102,10 @@ impl Driver {
             },
             Job::Forget => {
                 tracing::warn!(image = self.image.full_name(), "the lock has been broken");
+                // What has not been sent never will be.
+                if let Some(cache) = self.image.cache() {
+                    cache.lose(&self.image.lock_lost());
+                }
                 // They cannot be called back; if whoever broke the lock blocklisted this client, they
                 // fail.
                 self.image.writes().flush().await;
@@ -101,7 +113,7 @@ impl Driver {
                 Event::Forgotten
             }
             Job::Release { opened } => {
-                self.image.writes().flush().await;
+                self.image.drain_writes().await;
                 if opened {
                     hooks::releasing(&self.image).await;
                 }

@@ -131,6 +131,16 @@ impl ExclusiveLock {
         self.lock().is_open()
     }
 
+    /// Whether it has been held and perhaps is no more: nothing is to be written before that is known.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let shared = self.lock();
+        match shared.machine.state() {
+            State::Suspended | State::Verifying | State::Forgetting => true,
+            State::Locked => !shared.is_watched(),
+            _ => false,
+        }
+    }
+
     /// Waits until the lock is held or cannot be had.
     ///
     /// Cancel-safe: whoever gives up does not wait any more.

@@ -14,11 +14,17 @@ pub(super) async fn acquired(image: &Image) -> Result<()> {
 
 /// All writes are done, nobody is let in any more, and the lock is about to be given up, come what may.
 pub(super) async fn releasing(image: &Image) {
+    if let Some(cache) = image.cache() {
+        cache.forget_read_ahead();
+    }
     image.close_object_map().await;
 }
 
 /// All writes are done, nobody is let in any more, and somebody else has broken the lock and may hold
 /// it by now.
 pub(super) async fn lost(image: &Image) {
+    if let Some(cache) = image.cache() {
+        cache.forget_read_ahead();
+    }
     image.object_map_slot().take();
 }

@@ -145,13 +145,28 @@ impl Image {
     /// write takes it again.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush): it is given up later then. If it cannot be given up, others break it
-    /// when this client is gone.
+    /// As [`flush`](Self::flush): it is given up later then, or kept if buffered writes cannot be written
+    /// out. If it cannot be given up, others break it when this client is gone.
     ///
     /// # Cancellation
     /// Dropping the future gives up waiting.
     pub async fn release_lock(&self) -> Result<()> {
+        if self.write_back().is_some() {
+            self.finish_writes().await?;
+        }
         self.within_limit(self.lock().release()).await
+    }
+
+    /// Whether the lock has been held and perhaps is no more.
+    pub(crate) fn is_lock_in_doubt(&self) -> bool {
+        self.lock().is_in_doubt()
+    }
+
+    /// The error for what needed the lock when it turned out to be gone.
+    pub(crate) fn lock_lost(&self) -> Error {
+        Error::LockLost {
+            image: self.full_name().to_string(),
+        }
     }
 
     /// Counts a write that is about to be submitted, under the lock if the image has that feature.

@@ -5,6 +5,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod cached;
 mod changes;
 mod create;
 mod features;

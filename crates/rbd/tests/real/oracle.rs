@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use rados::{Errno, Pool};
-use rbd::{CreateOptions, Error, Image, Layout, Segment, Zeroes};
+use rbd::{
+    Cache, CacheOptions, CreateOptions, Error, Image, Layout, OpenOptions, ReadAheadOptions,
+    Segment, Zeroes,
+};
 
 use crate::support::*;
 
@@ -152,10 +155,25 @@ impl Run {
 }
 
 async fn run(pool: &Pool, name: &str, options: &CreateOptions, steps: u32, max_len: u64) {
+    run_cached(pool, name, options, steps, max_len, Cache::None).await;
+}
+
+async fn run_cached(
+    pool: &Pool,
+    name: &str,
+    options: &CreateOptions,
+    steps: u32,
+    max_len: u64,
+    cache: Cache,
+) {
     rbd::create(pool, name, options).await.unwrap();
     let seed = name.bytes().map(u64::from).sum();
+    let open_options = OpenOptions {
+        cache,
+        ..OpenOptions::default()
+    };
     let mut run = Run {
-        image: open(pool, name).await,
+        image: Image::open(pool, name, open_options).await.unwrap(),
         held: vec![0; usize::try_from(options.size_bytes).unwrap()],
         random: Random::new(seed),
         max_len,
@@ -221,6 +239,45 @@ async fn objects_of_32_mib() {
         ..plain_options(40 << 20)
     };
     run(&pool, "oracle-32m", &options, 150, 3 << 20).await;
+}
+
+/// So small that everything happens: writes that do not fit, and waiting for room.
+fn small_cache() -> Cache {
+    Cache::With(CacheOptions {
+        writethrough_until_flush: false,
+        max_dirty_bytes: 1 << 20,
+        target_dirty_bytes: 700 << 10,
+        read_ahead: ReadAheadOptions {
+            trigger_requests: 0,
+            ..ReadAheadOptions::default()
+        },
+        ..CacheOptions::default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_in_the_default_layout() {
+    let (pool, options) = (pool().await, plain_options(21 << 20));
+    let name = "oracle-cached-default";
+    run_cached(&pool, name, &options, 400, 2 << 20, small_cache()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_and_striped_over_five() {
+    let pool = pool().await;
+    let mut options = CreateOptions::new(33 << 20);
+    (options.stripe_unit, options.stripe_count) = (64 << 10, 5);
+    let name = "oracle-cached-striped";
+    run_cached(&pool, name, &options, 400, 800 << 10, small_cache()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_in_tiny_units_in_small_objects() {
+    let pool = pool().await;
+    let mut options = plain_options((2 << 20) + 512);
+    (options.order, options.stripe_unit, options.stripe_count) = (14, 512, 3);
+    let name = "oracle-cached-tiny";
+    run_cached(&pool, name, &options, 250, 200 << 10, small_cache()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ mod table;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rbd::OpenOptions;
+use rbd::{Cache, OpenOptions};
 use tokio::task::JoinSet;
 
 use crate::args::transfer::{Bench, IoType, Pattern};
@@ -36,12 +36,18 @@ pub(crate) async fn run(args: Bench, session: &Session) -> Outcome {
     let options = OpenOptions {
         read_only: plan.io_type == IoType::Read,
         watch: plan.io_type != IoType::Read,
+        cache: Cache::Configured,
         ..OpenOptions::default()
     };
     let image = session.open(&plan.location, options).await?;
     if plan.io_type != IoType::Read {
         image
             .check_writable()
+            .map_err(|error| Failure::rbd("bench failed", &error))?;
+        // Writes are buffered for those only who flush.
+        image
+            .flush()
+            .await
             .map_err(|error| Failure::rbd("bench failed", &error))?;
     }
     let size = image.size_bytes();

@@ -24,8 +24,21 @@ pub(super) async fn close_image(image: &Image, dropped: &Tally) -> Outcome {
             ),
         ));
     }
-    match tokio::time::timeout(CLOSE_LIMIT, image.close()).await {
+    let limit = if image.buffered_bytes() == 0 {
+        CLOSE_LIMIT
+    } else {
+        WRITE_LIMIT
+    };
+    match tokio::time::timeout(limit, image.close()).await {
         Ok(closed) => closed.map_err(|error| Failure::rbd("cannot close the image", &error)),
+        Err(_) if image.buffered_bytes() > 0 => Err(Failure::plain(
+            Errno::ETIMEDOUT,
+            format_args!(
+                "{}: {} buffered bytes were not written: the cluster does not answer",
+                image.full_name(),
+                image.buffered_bytes()
+            ),
+        )),
         Err(_) => {
             tracing::warn!("the cluster does not answer; others see the image in use for a while");
             Ok(())
@@ -35,3 +48,5 @@ pub(super) async fn close_image(image: &Image, dropped: &Tally) -> Outcome {
 
 /// How long a cluster may take to hear that an image is not used any more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to write what is buffered before that.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);

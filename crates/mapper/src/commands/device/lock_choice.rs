@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rados::Errno;
-use rbd::{Features, Image, LockPolicy, OpenOptions};
+use rbd::{Cache, Features, Image, LockPolicy, OpenOptions};
 
 use crate::args::lock::LockOptions;
 use crate::exit::{Failure, Outcome};
@@ -21,6 +21,7 @@ impl LockOptions {
             },
             lock_on_read: self.lock_on_read,
             lock_timeout: self.timeout(),
+            cache: Cache::Configured,
             ..OpenOptions::default()
         }
     }

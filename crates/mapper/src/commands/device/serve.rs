@@ -89,7 +89,7 @@ async fn until_stopped<D: BlockDevice>(
         _ = signals.next() => {}
         () = tokio::time::sleep(patience) => {}
     }
-    device.abandon();
+    device.abandon_with_buffers();
     serving.await
 }
 
