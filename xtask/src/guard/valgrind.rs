@@ -75,6 +75,8 @@ impl Server {
             .arg(&conf)
             .args(["--mon-host", &cluster.mon_host()])
             .args(["--auth-client-required", "none"])
+            // What is cached costs nothing here and something later.
+            .args(["--rbd-cache", "false"])
             .args(["serve", &format!("{POOL}/{IMAGE}"), "--socket"])
             .arg(&socket)
             .env_remove("ORBD_LOG")

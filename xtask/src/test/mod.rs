@@ -1,22 +1,21 @@
 //! `cargo xtask test`: everything that has to hold before a change goes in.
 
+mod background;
 mod cargo;
 mod fuzz;
 mod harness;
 mod machine;
 mod releases;
 mod sources;
-mod torture;
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use minicluster::{Release, packages};
 
-use crate::guard;
+use background::Background;
 pub(crate) use harness::Counts;
 use releases::Roots;
-use torture::Torture;
 
 /// Which checks to make.
 #[derive(Args)]
@@ -106,7 +105,11 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     }
 
     // Made while everything else is compiled, as is what comes of faults.
-    let torture = if task.quick { None } else { Torture::start()? };
+    let torture = if task.quick {
+        None
+    } else {
+        Background::torture()?
+    };
     let mut roots = (!task.quick).then(Roots::start).transpose()?;
     steps.run("sources", || sources::check().map(|()| passed()));
     steps.run("format", || cargo::plain(&["fmt", "--all", "--check"]));
@@ -122,9 +125,9 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
     steps.run("documentation tests", || {
         cargo::test(&["--workspace", "--doc"])
     });
-    steps.run("hot path", hot_path);
     if let Some(roots) = &mut roots {
-        steps.run("torture", || Torture::wait(torture));
+        steps.run("torture", || Background::wait(torture, "this is not root"));
+        let guard = Background::guard()?;
         let main = roots.main();
         steps.run(&format!("tests on {main}"), || {
             cargo::test_on(main, ALL_ON_CLUSTERS)
@@ -135,6 +138,9 @@ pub(crate) fn run(task: &Task) -> anyhow::Result<()> {
                 Err(why) => Ok(Outcome::Skipped(why)),
             });
         }
+        steps.run("hot path", || {
+            Background::wait(guard, "what is expected is of x86-64")
+        });
     }
     steps.run("fuzz targets", fuzz::run);
     summarise(&steps.0)
@@ -186,14 +192,6 @@ fn install() -> anyhow::Result<Outcome> {
     for group in [packages::CLUSTER, packages::FILE_SYSTEMS, packages::TESTS] {
         packages::ensure(group)?;
     }
-    Ok(passed())
-}
-
-fn hot_path() -> anyhow::Result<Outcome> {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        return Ok(Outcome::Skipped("what is expected is of x86-64".into()));
-    }
-    guard::run(&guard::Task::default())?;
     Ok(passed())
 }
 

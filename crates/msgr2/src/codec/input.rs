@@ -71,9 +71,9 @@ impl Input {
     /// The next `len` bytes, once they are all there. Must be asked again with the same length
     /// until they are.
     pub(crate) fn take(&mut self, len: usize) -> Option<BytesMut> {
+        self.is_long |= len > limits::OWN_BUFFER_ABOVE;
         if let Some(own) = self.own.take() {
             if own.bytes.len() == own.len {
-                self.is_long = true;
                 return Some(own.bytes);
             }
             self.own = Some(own);
@@ -153,6 +153,15 @@ mod tests {
         input.take(HEADS).unwrap();
         input.end_frame();
         assert_eq!(input.space().remaining_mut(), limits::READ_BUFFER);
+    }
+
+    #[test]
+    fn one_that_came_with_the_read_before_counts_as_long() {
+        let mut input = Input::default();
+        fill(&mut input, &[1; limits::OWN_BUFFER_ABOVE + 1]);
+        input.take(limits::OWN_BUFFER_ABOVE + 1).unwrap();
+        input.end_frame();
+        assert_eq!(input.space().remaining_mut(), HEADS);
     }
 
     #[test]
