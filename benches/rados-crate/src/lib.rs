@@ -1,4 +1,5 @@
 //! Load on objects: the same for every library.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::future::Future;
