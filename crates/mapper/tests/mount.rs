@@ -118,10 +118,16 @@ async fn a_used_file_system_is_not_unmounted() {
     mount(attached.path(), dir.path(), &formatting())
         .await
         .unwrap();
-    let open = std::fs::File::create(dir.path().join("open")).unwrap();
+    // Not a file of this process: children that other tests are just starting would have it open, too.
+    let mut user = std::process::Command::new("sleep")
+        .arg("1000")
+        .current_dir(dir.path())
+        .spawn()
+        .unwrap();
     let refused = unmount(dir.path(), LIMIT).await;
+    user.kill().unwrap();
+    user.wait().unwrap();
     assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
-    drop(open);
     unmount(dir.path(), LIMIT).await.unwrap();
     assert!(
         unmount(dir.path(), LIMIT).await.is_err(),
