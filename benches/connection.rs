@@ -63,7 +63,7 @@ fn carry(from: &mut Connection, to: &mut Connection) -> bool {
         .take(count)
         .flat_map(|it| it.to_vec())
         .collect();
-    from.advance_output(said.len());
+    from.advance_output(said.len()).unwrap();
     to.feed(&said).unwrap();
     !said.is_empty()
 }
@@ -82,7 +82,7 @@ pub(crate) fn take_output(sender: &mut Sender, into: &mut Vec<u8>) {
         if taken == 0 {
             return;
         }
-        sender.advance(taken);
+        sender.advance(taken).unwrap();
     }
 }
 

@@ -279,12 +279,16 @@ impl Connection {
     }
 
     /// The first `written` bytes have been written.
-    pub fn advance_output(&mut self, written: usize) {
+    ///
+    /// # Errors
+    /// [`Error::NoncesUsedUp`].
+    pub fn advance_output(&mut self, written: usize) -> Result<(), Error> {
         match &mut self.state {
             State::Banner(_, wire) | State::Handshake(_, wire) => wire.output.advance(written),
-            State::Open(open) => open.sender.advance(written),
+            State::Open(open) => open.sender.advance(written)?,
             State::Failed => {}
         }
+        Ok(())
     }
 
     /// The two directions of the open session, to be used independently. Events that have not been

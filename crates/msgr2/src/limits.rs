@@ -59,6 +59,9 @@ pub const RESERVE_AT_ONCE: usize = 8 << 20;
 /// cheaper to write than two.
 pub const COPY_FRONT_UP_TO: usize = 4 << 10;
 
+/// With this many bytes of frames waiting to be written, no further message is put into a frame.
+pub const ENCODED: usize = 1 << 20;
+
 /// With this many bytes waiting to be written, nothing the peer asks for is added to them.
 pub const UNREAD_ANSWERS: usize = 64 << 10;
 

@@ -1,5 +1,6 @@
 //! The direction out of an open session.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use denc::UTime;
@@ -8,15 +9,27 @@ use crate::codec::{Encoder, Form, Output, Prepared};
 use crate::frame::ack::Ack;
 use crate::frame::keepalive::{Keepalive, KeepaliveAck};
 use crate::session::Sent;
-use crate::{Error, Message};
+use crate::{Error, Message, limits};
 
 /// Turns messages into bytes that wait to be written.
 #[derive(Debug)]
 pub struct Sender {
     encoder: Encoder,
     output: Output,
+    /// Messages whose frames are not put together yet: what is encrypted takes memory, and is in the
+    /// processor's cache when it is written soon.
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
     sent: Sent,
     is_lossy: bool,
+}
+
+/// A message with what is counted when it is sent.
+#[derive(Debug)]
+struct Waiting {
+    message: Prepared,
+    seq: u64,
+    ack_seq: u64,
 }
 
 /// A message that is ready to be sent: compressed, if that was agreed on, its checksums computed.
@@ -48,14 +61,19 @@ impl Sender {
         let mut sender = Self {
             encoder,
             output,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
             sent,
             is_lossy,
         };
-        for (seq, message) in sender.sent.unacked() {
-            let prepared = Prepared::new(message.clone(), sender.encoder.form());
-            sender
-                .encoder
-                .message(&prepared, seq, ack_seq, &mut sender.output)?;
+        let form = sender.encoder.form();
+        let again = sender.sent.unacked().map(|(seq, message)| Waiting {
+            message: Prepared::new(message.clone(), form),
+            seq,
+            ack_seq,
+        });
+        for message in again.collect::<Vec<_>>() {
+            sender.queue(message)?;
         }
         Ok(sender)
     }
@@ -81,8 +99,30 @@ impl Sender {
             self.sent.push(message.0.message.clone())
         };
         tracing::trace!(seq, kind = %message.0.message.kind, tid = %message.0.message.tid, "send");
+        self.queue(Waiting {
+            message: message.0,
+            seq,
+            ack_seq,
+        })
+    }
+
+    fn queue(&mut self, message: Waiting) -> Result<(), Error> {
+        if self.waiting.is_empty() && self.output.len() < limits::ENCODED {
+            return self.encode(&message);
+        }
+        self.waiting_bytes += message.message.message.len_bytes();
+        self.waiting.push_back(message);
+        Ok(())
+    }
+
+    fn encode(&mut self, message: &Waiting) -> Result<(), Error> {
+        let Waiting {
+            message,
+            seq,
+            ack_seq,
+        } = message;
         self.encoder
-            .message(&message.0, seq, ack_seq, &mut self.output)
+            .message(message, *seq, *ack_seq, &mut self.output)
     }
 
     /// Queues an acknowledgement of the messages up to number `seq`.
@@ -121,7 +161,7 @@ impl Sender {
 
     /// Bytes queued and not written yet.
     pub const fn queued_bytes(&self) -> usize {
-        self.output.len()
+        self.output.len() + self.waiting_bytes
     }
 
     /// Bytes of messages kept until they are acknowledged; 0 in lossy sessions.
@@ -140,14 +180,26 @@ impl Sender {
     }
 
     /// The first `written` bytes have been written.
-    pub fn advance(&mut self, written: usize) {
+    ///
+    /// # Errors
+    /// [`Error::NoncesUsedUp`].
+    pub fn advance(&mut self, written: usize) -> Result<(), Error> {
         self.output.advance(written);
+        while self.output.len() < limits::ENCODED
+            && let Some(message) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= message.message.message.len_bytes();
+            self.encode(&message)?;
+        }
+        Ok(())
     }
 
     /// Drops what is queued: nothing will be written any more.
     #[cfg(feature = "tokio")]
     pub(crate) fn discard_queued(&mut self) {
         self.output.clear();
+        self.waiting.clear();
+        self.waiting_bytes = 0;
     }
 
     pub(crate) fn into_sent(self) -> Sent {

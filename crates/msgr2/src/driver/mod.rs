@@ -151,9 +151,7 @@ async fn open<H: Handler>(
         if is_open {
             break;
         }
-        flush(&stream, &mut connection)
-            .await
-            .map_err(|source| io_error("cannot write to", addr, source))?;
+        flush(&stream, &mut connection, addr).await?;
         read(&stream, &mut connection, addr).await?;
         connection.handle_input()?;
     }
@@ -163,7 +161,12 @@ async fn open<H: Handler>(
     }
 }
 
-async fn flush(stream: &TcpStream, connection: &mut Connection) -> io::Result<()> {
+async fn flush(
+    stream: &TcpStream,
+    connection: &mut Connection,
+    addr: EntityAddr,
+) -> Result<(), Error> {
+    let failed = |source| io_error("cannot write to", addr, source);
     loop {
         let mut slices = [IoSlice::new(&[]); 4];
         let count = connection.slices(&mut slices);
@@ -171,10 +174,12 @@ async fn flush(stream: &TcpStream, connection: &mut Connection) -> io::Result<()
             return Ok(());
         }
         match stream.try_write_vectored(slices.get(..count).unwrap_or_default()) {
-            Ok(written) => connection.advance_output(written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Ok(written) => connection.advance_output(written)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.writable().await.map_err(failed)?;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(failed(error)),
         }
     }
 }

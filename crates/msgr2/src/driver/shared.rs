@@ -172,7 +172,7 @@ impl Shared {
                 return Ok(Written::All);
             }
             match stream.try_write_vectored(slices.get(..count).unwrap_or_default()) {
-                Ok(written) => sender.advance(written),
+                Ok(written) => sender.advance(written)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Written::Partly);
                 }

@@ -285,7 +285,7 @@ fn output(connection: &mut Connection) -> Vec<u8> {
         if written == 0 {
             return bytes;
         }
-        connection.advance_output(written);
+        connection.advance_output(written).unwrap();
     }
 }
 

@@ -169,3 +169,29 @@ fn nothing_can_be_sent_too_early_or_too_large() {
     ));
     pair.client.send(message(1)).unwrap();
 }
+
+#[test]
+fn long_messages_wait_as_they_are_and_arrive_in_order() {
+    let long = |tid: u64| Message {
+        data: Bytes::from(vec![tid.to_le_bytes()[0]; 600 << 10]).into(),
+        ..message(tid)
+    };
+    for (mode, _, mut pair) in forms() {
+        pair.run().unwrap();
+        events(&mut pair.server);
+        for tid in 1..=9 {
+            pair.client.send(long(tid)).unwrap();
+        }
+        let mut slices = [IoSlice::new(&[]); 64];
+        let count = pair.client.slices(&mut slices);
+        let framed: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+        assert!(framed < 3 * (600 << 10), "{mode}: {framed}");
+        pair.client.keepalive(UTime::default()).unwrap();
+        pair.run().unwrap();
+        let arrived = events(&mut pair.server);
+        assert_eq!(arrived.len(), 9);
+        for (tid, event) in (1..).zip(arrived) {
+            assert!(matches!(event, Event::Message(found) if found == long(tid)));
+        }
+    }
+}

@@ -99,7 +99,7 @@ impl Attempt {
                 return;
             }
             let written = self.socket.write_vectored(&slices[..count]).unwrap();
-            self.connection.advance_output(written);
+            self.connection.advance_output(written).unwrap();
         }
     }
 

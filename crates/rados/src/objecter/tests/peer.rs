@@ -165,7 +165,7 @@ impl Frozen {
             };
             let bytes = slice.to_vec();
             self.stream.write_all(&bytes).await.unwrap();
-            self.connection.advance_output(bytes.len());
+            self.connection.advance_output(bytes.len()).unwrap();
         }
     }
 
