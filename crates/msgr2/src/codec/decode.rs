@@ -54,6 +54,36 @@ enum Stage {
 struct Partial {
     preamble: Preamble,
     segments: [Bytes; limits::SEGMENTS],
+    /// The checksums of those.
+    crcs: [u32; limits::SEGMENTS],
+    /// That of the segment that is waited for, as far as it has come.
+    running: Running,
+}
+
+/// The checksum of the first bytes of a segment. Taken while they are in the processor's cache.
+#[derive(Debug)]
+struct Running {
+    crc: u32,
+    len: usize,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self {
+            crc: crc::EMPTY,
+            len: 0,
+        }
+    }
+}
+
+impl Running {
+    /// Goes on to the end of `bytes`, which start where the segment does.
+    fn extend(&mut self, bytes: &[u8]) {
+        if let Some(more) = bytes.get(self.len..) {
+            self.crc = crc::crc32c(self.crc, more);
+            self.len = bytes.len();
+        }
+    }
 }
 
 impl Decoder {
@@ -264,6 +294,8 @@ impl Decoder {
         let partial = Partial {
             preamble,
             segments: Default::default(),
+            crcs: [crc::EMPTY; limits::SEGMENTS],
+            running: Running::default(),
         };
         Ok(Progress::Next(Stage::Segment(partial, 0)))
     }
@@ -272,8 +304,9 @@ impl Decoder {
         let Preamble {
             tag, count, lens, ..
         } = partial.preamble;
-        let slots = lens.into_iter().zip(&mut partial.segments);
-        let Some((len, slot)) = slots.take(count).nth(index) else {
+        let slots = partial.segments.iter_mut().zip(&mut partial.crcs);
+        let slots = lens.into_iter().zip(slots);
+        let Some((len, (slot, slot_crc))) = slots.take(count).nth(index) else {
             return Ok(match (count, self.revision) {
                 (1, Revision::V2_1) => Progress::Frame(partial.into_frame()),
                 _ => Progress::Next(Stage::Epilogue(partial)),
@@ -283,11 +316,15 @@ impl Decoder {
         let is_checked = index == 0 && self.revision == Revision::V2_1;
         let trailer = if is_checked { CRC_LEN } else { 0 };
         let Some(mut bytes) = self.take(len + trailer)? else {
+            let there = self.input.so_far();
+            partial.running.extend(there.get(..len).unwrap_or(there));
             return Ok(Progress::Wait(Stage::Segment(partial, index)));
         };
         let crc = bytes.split_off(len);
+        partial.running.extend(&bytes);
+        *slot_crc = std::mem::take(&mut partial.running).crc;
         if is_checked {
-            check_segment(tag, index, &bytes, Reader::new("checksum", &crc).u32()?)?;
+            check_crc(tag, index, *slot_crc, Reader::new("checksum", &crc).u32()?)?;
         }
         *slot = bytes.freeze();
         Ok(Progress::Next(Stage::Segment(partial, index + 1)))
@@ -304,9 +341,9 @@ impl Decoder {
         let mut reader = Reader::new("epilogue", &bytes);
         let status = LateStatus::decode(reader.u8()?, self.revision)?;
         let Preamble { tag, count, .. } = partial.preamble;
-        let segments = partial.segments.iter().enumerate();
-        for (index, segment) in segments.take(count).skip(first) {
-            check_segment(tag, index, segment, reader.u32()?)?;
+        let crcs = partial.crcs.into_iter().enumerate();
+        for (index, crc) in crcs.take(count).skip(first) {
+            check_crc(tag, index, crc, reader.u32()?)?;
         }
         Ok(Progress::end(status, partial.into_frame()))
     }
@@ -433,7 +470,10 @@ impl Partial {
 }
 
 fn check_segment(tag: Tag, segment: usize, bytes: &[u8], found: u32) -> Result<(), Error> {
-    let expected = crc::segment(bytes);
+    check_crc(tag, segment, crc::segment(bytes), found)
+}
+
+fn check_crc(tag: Tag, segment: usize, expected: u32, found: u32) -> Result<(), Error> {
     if found != expected {
         return Err(Error::SegmentCrc {
             tag,

@@ -94,6 +94,11 @@ impl Input {
         None
     }
 
+    /// What is there of a long stretch that is waited for.
+    pub(crate) fn so_far(&self) -> &[u8] {
+        self.own.as_ref().map_or(&[], |own| &own.bytes)
+    }
+
     /// The bytes that are there, without taking them. Not while a stretch is being waited for.
     pub(crate) fn peek(&self) -> &[u8] {
         &self.common
