@@ -93,9 +93,9 @@ impl BufferPool {
 }
 
 impl Default for BufferPool {
-    /// Keeps a few objects of the usual size.
+    /// Keeps some objects of the usual size.
     fn default() -> Self {
-        Self::new(16 << 20)
+        Self::new(64 << 20)
     }
 }
 

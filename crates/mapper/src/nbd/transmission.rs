@@ -35,7 +35,7 @@ impl Default for TransmissionOptions {
     fn default() -> Self {
         Self {
             max_requests: 256,
-            max_payload_bytes: 64 << 20,
+            max_payload_bytes: 32 << 20,
             drain_timeout: Duration::from_secs(10),
         }
     }
