@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::net::sockopt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +22,7 @@ use super::nbd_netlink::{Connect, NbdDriver};
 use crate::blocking::blocking;
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
-use crate::nbd::{ExportInfo, Session, TransmissionOptions, UnixSocket, transmit};
+use crate::nbd::{ExportInfo, Session, TransmissionOptions, UnixSocket, transmit, unix_socket};
 use crate::sync;
 
 /// Attaches devices as `/dev/nbdN`.
@@ -238,10 +237,7 @@ async fn require_driver() -> Result<NbdDriver> {
 /// This process's end, and the kernel's.
 fn socket_pair() -> std::io::Result<(UnixSocket, UnixStream)> {
     let (ours, kernels) = UnixStream::pair()?;
-    for end in [&ours, &kernels] {
-        // More than one request of the usual size should fit. What the system allows is enough.
-        sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER)?;
-    }
+    unix_socket::widen(&kernels)?;
     Ok((UnixSocket::new(ours)?, kernels))
 }
 
@@ -260,9 +256,6 @@ const PARTITIONS_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long opening a device that is not served may take before that is no longer waited for.
 const FORCED_OPEN_LIMIT: Duration = Duration::from_secs(2);
-
-/// Bytes of a socket's buffer.
-const SOCKET_BUFFER: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

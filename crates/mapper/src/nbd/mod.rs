@@ -25,7 +25,7 @@ mod request;
 mod server;
 mod session;
 mod transmission;
-mod unix_socket;
+pub(crate) mod unix_socket;
 
 #[cfg(feature = "bench")]
 pub use bench::Replies;

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::Shutdown;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe;
 
@@ -43,6 +44,7 @@ impl UnixSocket {
     /// Outside a Tokio runtime.
     pub fn new(socket: UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        widen(&socket)?;
         let reader = OwnedFd::from(socket.try_clone()?);
         Ok(Self {
             reader: pipe::Receiver::from_owned_fd_unchecked(reader)?,
@@ -80,6 +82,15 @@ impl UnixSocket {
             }
         }
     }
+}
+
+/// Lets more be written to a socket before its peer reads: a few long replies, or requests, instead of
+/// pieces of one, each of which costs both sides a wake-up.
+///
+/// # Errors
+/// If the system refuses. It makes the buffer smaller where no larger one is allowed.
+pub(crate) fn widen(socket: &UnixStream) -> io::Result<()> {
+    Ok(set_socket_send_buffer_size(socket, SEND_BUFFER)?)
 }
 
 impl AsyncRead for UnixSocket {
@@ -126,6 +137,9 @@ impl AsyncWrite for UnixSocket {
         Poll::Ready(shut_down.map_err(Into::into))
     }
 }
+
+/// Linux doubles that, for what it needs itself.
+const SEND_BUFFER: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
