@@ -36,14 +36,15 @@ pub(crate) fn measure(criterion: &mut Criterion) {
             object: OBJECT,
             operation,
         };
-        let (front, _) = request.encode();
+        let mut arena = BytesMut::new();
+        let (front, _) = request.encode(&mut arena);
         let copied = subject.cost(&format!("copy of request, {name}"), None, || {
             let mut copy = BytesMut::with_capacity(front.len());
             copy.extend_from_slice(black_box(&front));
             copy.freeze()
         });
         let encoded = subject.cost(&format!("encode {name}"), None, || {
-            black_box(&request).encode()
+            black_box(&request).encode(&mut arena)
         });
         let text = format!("encode a {name} of 4 KiB");
         subject.beside(&text, encoded, "a copy of it", copied);

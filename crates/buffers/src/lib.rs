@@ -5,10 +5,14 @@
 //! pool sees that all slices of it have been dropped.
 #![forbid(unsafe_code)]
 
+mod spares;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
+
+pub use spares::Spares;
 
 /// A pool of buffers. Clones are the same pool.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! A way in for benchmarks to what makes messages of operations and takes their answers apart, which is
 //! private (feature `bench`).
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use denc::{Epoch, UTime};
 use msgr2::Payload;
 
@@ -25,8 +25,8 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Front and data of the `MOSDOp` that the newest OSDs are sent.
-    pub fn encode(&self) -> (Bytes, Payload) {
+    /// Front, in memory of `arena`, and data of the `MOSDOp` that the newest OSDs are sent.
+    pub fn encode(&self, arena: &mut BytesMut) -> (Bytes, Payload) {
         let request = OsdOp {
             pg: self.pg,
             hash: self.hash,
@@ -38,7 +38,7 @@ impl Request<'_> {
             operation: self.operation,
             attempt: 0,
         };
-        (request.encode(9), OsdOp::data(self.operation))
+        (request.encode(9, arena), OsdOp::data(self.operation))
     }
 }
 

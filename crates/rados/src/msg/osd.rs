@@ -1,6 +1,6 @@
 //! What is said to and by OSDs, and the OSD maps that both monitors and OSDs send.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use denc::{Decode, Encode, Epoch, Features, GlobalId, Reader, UTime, Uuid, Writer};
 use msgr2::Payload;
 use smallvec::SmallVec;
@@ -72,10 +72,11 @@ impl OsdOp<'_> {
         }
     }
 
-    /// The message's front.
-    pub(crate) fn encode(&self, version: u16) -> Bytes {
+    /// The message's front, in memory of `arena`, which is empty and has more for the next one.
+    pub(crate) fn encode(&self, version: u16, arena: &mut BytesMut) -> Bytes {
         let steps = self.operation.steps();
-        let mut writer = Writer::with_capacity(FIXED_LEN + self.object.len() + 38 * steps.len());
+        arena.reserve(FIXED_LEN + self.object.len() + 38 * steps.len());
+        let mut writer = Writer::append_to(std::mem::take(arena));
         writer
             .put(&self.pg)
             .u32(self.hash)
@@ -108,7 +109,8 @@ impl OsdOp<'_> {
             None => writer.u64(0).u32(0),
         };
         writer.i32(self.attempt).put(&crate::features::SUPPORTED);
-        writer.freeze()
+        *arena = writer.into_inner();
+        arena.split().freeze()
     }
 
     /// The message's data: the inputs, not copied.

@@ -15,12 +15,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use denc::{OsdId, Tid};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::Objecter;
-use super::op::{InFlight, Op, Outcome, Target};
+use super::answer::Sender;
+use super::op::{InFlight, Op, Target};
 use crate::Error;
 
 /// When an operation must have ended.
@@ -133,7 +134,7 @@ impl Objecter {
             let error = self.timed_out(&op.target, osd, op.limit);
             tracing::debug!(tid = op.tid.0, %error, "an operation is given up");
             if let Some(waiting) = op.outcome {
-                let _ = waiting.send(Err(error));
+                waiting.send(Err(error));
             }
         }
         if let Some(next) = next {
@@ -168,7 +169,7 @@ pub(super) struct GivenUp {
     target: Target,
     limit: Duration,
     is_paused: bool,
-    outcome: Option<oneshot::Sender<Outcome>>,
+    outcome: Option<Sender>,
     /// The operation itself, unless it is seen through. Ends when this is dropped, which is not while
     /// tables are held: what it holds may do anything then.
     _op: Option<Op>,

@@ -8,6 +8,7 @@
 //! session; a new map holds the view exclusively while it moves operations, so that operations on one
 //! object keep their order (ceph: src/osdc/Objecter.h).
 
+mod answer;
 mod backoff;
 mod connect;
 mod deadlines;
@@ -32,10 +33,12 @@ use std::sync::{
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use buffers::Spares;
 use denc::{Epoch, PoolId, Tid};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout_at;
 
+use self::answer::{Cells, Receiver, channel};
 use self::deadlines::{Deadline, Deadlines};
 use self::limits::{Budget, Limits};
 pub(crate) use self::lingering::Linger;
@@ -62,6 +65,9 @@ pub(crate) struct Objecter {
     /// Operations that can be sent nowhere at the moment.
     waiting: Mutex<BTreeMap<Tid, Op>>,
     next_tid: AtomicU64,
+    /// Operations that have ended, for those to come.
+    spares: Spares<Op>,
+    cells: Cells,
     /// Set when the configuration is settled, before the first operation.
     limits: OnceLock<Limits>,
     options: ArcSwap<ObjecterOptions>,
@@ -88,6 +94,8 @@ impl Objecter {
             view: RwLock::default(),
             waiting: Mutex::default(),
             next_tid: AtomicU64::new(1),
+            spares: Spares::default(),
+            cells: Cells::default(),
             limits: OnceLock::new(),
             options: ArcSwap::default(),
             deadlines: Deadlines::default(),
@@ -170,7 +178,10 @@ impl Objecter {
         object: &str,
         operation: Operation,
     ) -> impl Future<Output = Outcome> + Send + use<'_> {
-        self.execute_on(Target::new(pool, namespace, object), operation)
+        let mut op = self.new_op();
+        op.target.set(pool, namespace, object);
+        op.operation = operation;
+        self.carry_out(op)
     }
 
     /// Carries out an operation on a placement group: the one in which `hash` lies.
@@ -184,42 +195,51 @@ impl Objecter {
         self.execute_on(Target::placement_group(pool, namespace, hash), operation)
     }
 
-    async fn execute_on(self: &Arc<Self>, target: Target, operation: Operation) -> Outcome {
-        let deadline = self.deadlines.of_new_operation();
-        let len = operation.input_len();
-        let budget = match operation.is_exempt_from_limits() {
+    fn execute_on(
+        self: &Arc<Self>,
+        target: Target,
+        operation: Operation,
+    ) -> impl Future<Output = Outcome> + Send + use<'_> {
+        let mut op = self.new_op();
+        op.target = target;
+        op.operation = operation;
+        self.carry_out(op)
+    }
+
+    fn new_op(&self) -> Op {
+        self.spares.take().unwrap_or_else(|| {
+            let target = Target::new(PoolId(0), "", "");
+            Box::new(InFlight::new(target, Operation::default()))
+        })
+    }
+
+    async fn carry_out(self: &Arc<Self>, mut op: Op) -> Outcome {
+        op.deadline = self.deadlines.of_new_operation();
+        let len = op.operation.input_len();
+        op.budget = Some(match op.operation.is_exempt_from_limits() {
             true => self.limits().take_nothing()?,
             false => match self.limits().try_take(len) {
                 Some(budget) => budget,
                 // What is seldom needed is not to make every operation's future large.
-                None => Box::pin(self.wait_for_budget(len, &target, deadline)).await?,
+                None => Box::pin(self.wait_for_budget(len, &op.target, op.deadline)).await?,
             },
-        };
-        let (outcome, answer) = oneshot::channel();
-        let pool = target.locator.pool;
-        let tid = Tid(self.next_tid.fetch_add(1, Ordering::Relaxed));
-        self.submit(Box::new(InFlight {
-            tid,
-            target,
-            mtime: if operation.is_write() {
-                SystemTime::now().into()
-            } else {
-                Default::default()
-            },
-            read_policy: operation.effective_read_policy(self.options().read_policy),
-            operation,
-            aim: Aim::nowhere(pool),
-            is_paused: false,
-            pool: PoolKnown::NotYet,
-            attempts: 0,
-            deadline,
-            outcome: Some(outcome),
-            _budget: budget,
-        }));
+        });
+        let (outcome, receiver) = channel(&self.cells);
+        op.outcome = Some(outcome);
+        op.aim = Aim::nowhere(op.target.locator.pool);
+        op.tid = Tid(self.next_tid.fetch_add(1, Ordering::Relaxed));
+        if op.operation.is_write() {
+            op.mtime = SystemTime::now().into();
+        }
+        op.read_policy = op
+            .operation
+            .effective_read_policy(self.options().read_policy);
+        let tid = op.tid;
+        self.submit(op);
         let answer = Answer {
             objecter: self,
             tid,
-            receiver: answer,
+            receiver,
         };
         answer.received().await
     }
@@ -411,7 +431,11 @@ impl Objecter {
                 self.is_blocklisted.send_replace(true);
                 op.complete(Err(self.blocklisted()));
             }
-            _ => op.complete(Ok((answer.result, answer.reply))),
+            _ => {
+                op.tell(Ok((answer.result, answer.reply)));
+                op.clear();
+                self.spares.put(op);
+            }
         }
     }
 
@@ -442,7 +466,7 @@ impl Objecter {
 struct Answer<'a> {
     objecter: &'a Objecter,
     tid: Tid,
-    receiver: oneshot::Receiver<Outcome>,
+    receiver: Receiver<'a>,
 }
 
 impl Answer<'_> {
@@ -453,7 +477,7 @@ impl Answer<'_> {
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
-        if !self.receiver.is_terminated() {
+        if !self.receiver.is_done() {
             self.receiver.close();
             self.objecter.forget(self.tid);
         }

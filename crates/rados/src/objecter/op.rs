@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use denc::{Epoch, OsdId, PoolId, SnapId, Tid, UTime};
-use tokio::sync::oneshot;
 
+use super::answer::Sender;
 use super::deadlines::Deadline;
 use super::limits::Budget;
 use crate::op::{Operation, Reply, request_flags};
@@ -27,15 +27,27 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn new(pool: PoolId, namespace: &str, object: &str) -> Self {
-        let locator = ObjectLocator {
-            namespace: namespace.into(),
+        let mut target = Self {
+            locator: ObjectLocator::new(pool),
+            object: String::new(),
+            flags: 0,
+        };
+        target.set(pool, namespace, object);
+        target
+    }
+
+    /// Becomes an object, in the memory that it has.
+    pub(super) fn set(&mut self, pool: PoolId, namespace: &str, object: &str) {
+        let mut own = std::mem::take(&mut self.locator.namespace);
+        own.clear();
+        own.push_str(namespace);
+        self.locator = ObjectLocator {
+            namespace: own,
             ..ObjectLocator::new(pool)
         };
-        Self {
-            locator,
-            object: object.into(),
-            flags: 0,
-        }
+        self.object.clear();
+        self.object.push_str(object);
+        self.flags = 0;
     }
 
     /// A placement group itself, for operations on no object in particular. `hash` lies in it.
@@ -95,9 +107,9 @@ pub(super) struct InFlight {
     /// When it ends without an answer, if it does.
     pub(super) deadline: Option<Deadline>,
     /// Who waits for it, until whoever it is has been told of an end.
-    pub(super) outcome: Option<oneshot::Sender<Outcome>>,
+    pub(super) outcome: Option<Sender>,
     /// What it holds of the limits; given back when it ends, whether or not anyone still waits.
-    pub(super) _budget: Budget,
+    pub(super) budget: Option<Budget>,
 }
 
 /// Boxed, because operations move between tables.
@@ -131,10 +143,50 @@ impl Aim {
 }
 
 impl InFlight {
+    /// One that has not been submitted.
+    pub(super) fn new(target: Target, operation: Operation) -> Self {
+        let pool = target.locator.pool;
+        Self {
+            tid: Tid(0),
+            target,
+            operation,
+            mtime: UTime::default(),
+            aim: Aim::nowhere(pool),
+            is_paused: false,
+            read_policy: ReadPolicy::Primary,
+            pool: PoolKnown::NotYet,
+            attempts: 0,
+            deadline: None,
+            outcome: None,
+            budget: None,
+        }
+    }
+
+    /// Lets go of everything but memory for names.
+    pub(super) fn clear(&mut self) {
+        let Target {
+            locator, object, ..
+        } = &mut self.target;
+        let target = Target {
+            locator: ObjectLocator {
+                namespace: std::mem::take(&mut locator.namespace),
+                ..ObjectLocator::new(PoolId(0))
+            },
+            object: std::mem::take(object),
+            flags: 0,
+        };
+        *self = Self::new(target, Operation::default());
+    }
+
     /// Hands the outcome to whoever waits for it, if anyone still does.
     pub(super) fn complete(mut self: Box<Self>, outcome: Outcome) {
+        self.tell(outcome);
+    }
+
+    /// As [`complete`](Self::complete), but does not end.
+    pub(super) fn tell(&mut self, outcome: Outcome) {
         if let Some(waiting) = self.outcome.take() {
-            let _ = waiting.send(outcome);
+            waiting.send(outcome);
         }
     }
 

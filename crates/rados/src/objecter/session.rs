@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::BytesMut;
 use denc::{EntityAddrVec, Epoch, OsdId, Tid};
 use msgr2::Message;
 use msgr2::driver::Link;
@@ -43,6 +44,8 @@ struct State {
     epoch: Epoch,
     /// Everything this OSD has been given and has not answered. Resent in this order.
     ops: BTreeMap<Tid, Op>,
+    /// Memory for the fronts of messages, which is theirs until they are written.
+    fronts: BytesMut,
     /// Since when there has been something to answer.
     busy_since: Instant,
     /// Ranges of objects the OSD does not want operations for at the moment.
@@ -78,6 +81,7 @@ impl OsdSession {
                 addrs,
                 epoch,
                 ops: BTreeMap::new(),
+                fronts: BytesMut::new(),
                 busy_since: Instant::now(),
                 backoffs: Backoffs::default(),
                 task: None,
@@ -361,7 +365,7 @@ impl State {
                 operation: &op.operation,
                 attempt: op.attempts,
             }
-            .encode(version),
+            .encode(version, &mut self.fronts),
             data: OsdOp::data(&op.operation),
             ..Message::default()
         };

@@ -15,12 +15,12 @@ mod replicas;
 mod world;
 
 use denc::Tid;
-use tokio::sync::oneshot;
 
+use super::answer::{Cells, channel};
 use super::limits::Limits;
 use super::op::{Aim, InFlight, Op, PoolKnown, Target};
+use crate::Operation;
 use crate::config::{InFlightLimits, SizeBytes};
-use crate::{Operation, ReadPolicy};
 
 /// An operation that nobody waits for.
 pub(super) async fn operation(target: Target, operation: Operation, aim: Aim) -> Op {
@@ -28,18 +28,14 @@ pub(super) async fn operation(target: Target, operation: Operation, aim: Aim) ->
         operations: 1,
         bytes: SizeBytes(1024),
     });
+    let (outcome, _) = channel(&Cells::default());
     Box::new(InFlight {
         tid: Tid(1),
-        target,
-        operation,
-        mtime: Default::default(),
         aim,
-        is_paused: false,
-        read_policy: ReadPolicy::Primary,
         pool: PoolKnown::Seen,
         attempts: 1,
-        deadline: None,
-        outcome: Some(oneshot::channel().0),
-        _budget: limits.take(0).await.unwrap(),
+        outcome: Some(outcome),
+        budget: Some(limits.take(0).await.unwrap()),
+        ..InFlight::new(target, operation)
     })
 }
