@@ -21,6 +21,7 @@ use crate::object_names::DataObject;
 use crate::overrides::Overrides;
 use crate::read_policy::KnownPolicy;
 use crate::spec::full_name;
+use crate::write::SpareWrites;
 use crate::{
     Error, Features, Flags, ImageInfo, Layout, OpFeatures, Parent, Result, Snapshot,
     SnapshotSelector, directory, object_map, object_names,
@@ -115,6 +116,7 @@ struct Inner {
     block_name_prefix: String,
     known: RwLock<Known>,
     writes: InFlight,
+    spare_writes: Arc<SpareWrites>,
     follower: Arc<Follower>,
     lock: Arc<ExclusiveLock>,
     asked: Arc<Asked>,
@@ -270,6 +272,7 @@ impl Image {
                     announced,
                 }),
                 writes,
+                spare_writes: Arc::default(),
                 follower,
                 lock,
                 asked,
@@ -690,6 +693,10 @@ impl Image {
 
     pub(crate) fn writes(&self) -> &InFlight {
         &self.inner.writes
+    }
+
+    pub(crate) fn spare_writes(&self) -> &Arc<SpareWrites> {
+        &self.inner.spare_writes
     }
 
     pub(crate) fn maintenance(&self) -> &Mutex<()> {

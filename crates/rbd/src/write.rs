@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
+use buffers::Spares;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rados::Operation;
@@ -23,6 +24,7 @@ pub(crate) struct WriteGuard {
     /// The map that has to be kept right, if the image has one.
     pub(crate) object_map: Option<Arc<ObjectMap>>,
     write: Arc<Write>,
+    spares: Arc<SpareWrites>,
 }
 
 /// What a write has got before it begins: it counts as submitted, under the lock where the image has
@@ -32,15 +34,20 @@ pub(crate) struct Admission {
     pub(crate) submitted: Submitted,
     pub(crate) info: Arc<ImageInfo>,
     pub(crate) object_map: Option<Arc<ObjectMap>>,
+    /// What it may be made of.
+    pub(crate) spares: Arc<SpareWrites>,
 }
 
+/// What is left of writes that are over.
+pub(crate) type SpareWrites = Spares<Arc<Write>>;
+
 /// Held by all operations of a write.
-#[derive(Debug)]
-struct Write {
+#[derive(Debug, Default)]
+pub(crate) struct Write {
     /// That on the object, if the write is to one object only.
     claim: OnceLock<Claim>,
-    /// After the claim, so that there are no claims when all writes are over.
-    _submitted: Submitted,
+    /// After the claim, so that there are no claims when all writes are over. Set as long as it is not.
+    submitted: Option<Submitted>,
 }
 
 /// What operations on one object need, and hold.
@@ -52,13 +59,22 @@ pub(crate) struct ObjectGuard<'a> {
 
 impl WriteGuard {
     pub(crate) fn new(admission: Admission) -> Self {
+        let mut write = admission.spares.take().unwrap_or_default();
+        match Arc::get_mut(&mut write) {
+            Some(write) => write.submitted = Some(admission.submitted),
+            // Who has put it back has not let go of it yet.
+            None => {
+                write = Arc::new(Write {
+                    claim: OnceLock::new(),
+                    submitted: Some(admission.submitted),
+                });
+            }
+        }
         Self {
             info: admission.info,
             object_map: admission.object_map,
-            write: Arc::new(Write {
-                claim: OnceLock::new(),
-                _submitted: admission.submitted,
-            }),
+            write,
+            spares: admission.spares,
         }
     }
 
@@ -101,6 +117,17 @@ impl WriteGuard {
     /// For operations that remove objects under this claim.
     pub(crate) fn removing(&self, claim: &Arc<Claim>) -> ObjectGuard<'_> {
         self.claimed(Arc::new((Arc::clone(claim), Arc::clone(&self.write))))
+    }
+}
+
+impl Drop for WriteGuard {
+    fn drop(&mut self) {
+        // Operations that are still on their way hold it, too.
+        if let Some(write) = Arc::get_mut(&mut self.write) {
+            drop(write.claim.take());
+            drop(write.submitted.take());
+            self.spares.put(Arc::clone(&self.write));
+        }
     }
 }
 
@@ -278,6 +305,7 @@ impl Image {
             submitted,
             info,
             object_map,
+            spares: Arc::clone(self.spare_writes()),
         }))
     }
 
@@ -307,6 +335,7 @@ impl Image {
                 submitted,
                 info,
                 object_map,
+                spares: Arc::clone(self.spare_writes()),
             });
         }
     }
@@ -318,6 +347,7 @@ impl Image {
             submitted: self.writes().submit(),
             info: self.info(),
             object_map: self.object_map(),
+            spares: Arc::clone(self.spare_writes()),
         })
     }
 
