@@ -34,7 +34,9 @@ impl Ground {
                 Protection::Crc => Mode::Crc,
                 Protection::Secure => Mode::Secure,
             })
-            .conf("osd_pool_default_size = 1");
+            .conf("osd_pool_default_size = 1")
+            // Otherwise an object is a list of what was ever written, which gets longer and longer.
+            .conf("memstore_page_set = true");
         if let Some(release) = release {
             builder = builder.release(release);
         }
