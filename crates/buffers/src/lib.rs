@@ -3,6 +3,8 @@
 //! A large buffer that comes fresh from the system costs a page fault for every 4 KiB of it: several
 //! times as much as to read into it. So buffers are kept. Whoever takes one need not give it back: the
 //! pool sees that all slices of it have been dropped.
+//!
+//! And [`Spares`], for other things that every operation needs.
 #![forbid(unsafe_code)]
 
 mod spares;
