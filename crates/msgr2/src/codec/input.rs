@@ -2,8 +2,9 @@
 //!
 //! Small stretches are cut out of a common buffer without being copied. A long one of which most is
 //! still to come gets a buffer of its own: what is there is moved over, the rest is read straight to
-//! where it stays. Where one long stretch has come, others follow, so that only little is read then
-//! before it is known how long the next one is: what is read less of need not be moved.
+//! where it stays, and with it what begins the next frame. Where one long stretch has come, others
+//! follow, so that only little is read then before it is known how long the next one is: what is read
+//! less of need not be moved.
 
 use buffers::BufferPool;
 use bytes::buf::Limit;
@@ -31,6 +32,12 @@ struct Own {
     len: usize,
 }
 
+impl Own {
+    fn missing(&self) -> usize {
+        self.len.saturating_sub(self.bytes.len())
+    }
+}
+
 impl Input {
     pub(crate) fn new(pool: BufferPool) -> Self {
         Self {
@@ -46,38 +53,35 @@ impl Input {
 
     /// Where the next bytes go: never empty, and never more than may be read now.
     pub(crate) fn space(&mut self) -> Limit<&mut BytesMut> {
-        if let Some(own) = &mut self.own {
-            let missing = own.len - own.bytes.len();
-            if missing > 0 {
+        let missing = self.own.as_ref().map_or(0, Own::missing);
+        if missing == 0 {
+            self.make_room(self.missing.max(MIN_SPACE));
+        }
+        match &mut self.own {
+            Some(own) if missing > 0 => {
                 if own.bytes.capacity() == own.bytes.len() {
-                    own.bytes.reserve(missing.min(own.bytes.len()));
+                    own.bytes.reserve((missing + HEADS).min(own.bytes.len()));
                 }
-                return (&mut own.bytes).limit(missing);
+                (&mut own.bytes).limit(missing + HEADS)
             }
+            _ if self.was_long => (&mut self.common).limit(self.missing.max(HEADS)),
+            _ => (&mut self.common).limit(limits::READ_BUFFER),
         }
-        if self.common.capacity() - self.common.len() < self.missing.max(MIN_SPACE) {
-            let wanted = self.common.len() + self.missing;
-            let mut next = self.pool.take(limits::READ_BUFFER.max(wanted));
-            next.extend_from_slice(&self.common);
-            self.common = next;
-        }
-        let limit = match self.was_long {
-            true => self.missing.max(HEADS),
-            false => limits::READ_BUFFER,
-        };
-        (&mut self.common).limit(limit)
     }
 
     /// The next `len` bytes, once they are all there. Must be asked again with the same length
     /// until they are.
     pub(crate) fn take(&mut self, len: usize) -> Option<BytesMut> {
         self.is_long |= len > limits::OWN_BUFFER_ABOVE;
-        if let Some(own) = self.own.take() {
-            if own.bytes.len() == own.len {
-                return Some(own.bytes);
+        if let Some(mut own) = self.own.take() {
+            if own.bytes.len() < own.len {
+                self.own = Some(own);
+                return None;
             }
-            self.own = Some(own);
-            return None;
+            let next = own.bytes.split_off(own.len);
+            self.make_room(next.len());
+            self.common.extend_from_slice(&next);
+            return Some(own.bytes);
         }
         if self.common.len() >= len {
             self.missing = 0;
@@ -86,7 +90,7 @@ impl Input {
         self.missing = len - self.common.len();
         if self.missing > limits::OWN_BUFFER_ABOVE {
             self.missing = 0;
-            let mut bytes = self.pool.take(len.min(limits::RESERVE_AT_ONCE));
+            let mut bytes = self.pool.take((len + HEADS).min(limits::RESERVE_AT_ONCE));
             bytes.extend_from_slice(&self.common);
             self.common.clear();
             self.own = Some(Own { bytes, len });
@@ -94,9 +98,22 @@ impl Input {
         None
     }
 
+    /// Sees to it that so many more bytes fit into the common buffer.
+    fn make_room(&mut self, more: usize) {
+        if self.common.capacity() - self.common.len() < more {
+            let wanted = self.common.len() + more;
+            let mut next = self.pool.take(limits::READ_BUFFER.max(wanted));
+            next.extend_from_slice(&self.common);
+            self.common = next;
+        }
+    }
+
     /// What is there of a long stretch that is waited for.
     pub(crate) fn so_far(&self) -> &[u8] {
-        self.own.as_ref().map_or(&[], |own| &own.bytes)
+        let Some(own) = &self.own else {
+            return &[];
+        };
+        own.bytes.get(..own.len).unwrap_or(&own.bytes)
     }
 
     /// The bytes that are there, without taking them. Not while a stretch is being waited for.
@@ -144,12 +161,11 @@ mod tests {
         let mut input = Input::default();
         for frame in 0..3 {
             assert!(input.take(len).is_none());
-            let limit = input.space().remaining_mut();
             // What is read before the length is known.
-            let expected = if frame == 0 { len } else { len - HEADS };
-            assert_eq!(limit, expected, "{frame}");
-            let rest = vec![1; limit];
-            fill(&mut input, &rest);
+            let missing = if frame == 0 { len } else { len - HEADS };
+            let limit = input.space().remaining_mut();
+            assert_eq!(limit, missing + HEADS, "{frame}");
+            fill(&mut input, &vec![1; missing]);
             assert_eq!(input.take(len).unwrap().len(), len);
             input.end_frame();
             assert_eq!(input.space().remaining_mut(), HEADS);
@@ -170,7 +186,25 @@ mod tests {
     }
 
     #[test]
-    fn a_long_stretch_is_read_to_where_it_stays_and_no_further() {
+    fn what_begins_the_next_frame_comes_with_a_long_stretch() {
+        let len = 2 * limits::OWN_BUFFER_ABOVE;
+        let mut input = Input::default();
+        assert!(input.take(len).is_none());
+        let mut space = input.space();
+        space.put_slice(&vec![1; len - 1]);
+        assert!(input.take(len).is_none());
+        assert_eq!(input.so_far().len(), len - 1);
+        let mut space = input.space();
+        assert_eq!(space.remaining_mut(), 1 + HEADS);
+        space.put_slice(&[1; 1]);
+        space.put_slice(&[2; HEADS]);
+        assert_eq!(input.so_far().len(), len);
+        assert!(input.take(len).unwrap()[..] == vec![1; len]);
+        assert_eq!(input.peek(), [2; HEADS]);
+    }
+
+    #[test]
+    fn a_long_stretch_is_read_to_where_it_stays() {
         let len = limits::RESERVE_AT_ONCE + 12345;
         let bytes: Vec<u8> = (0..len)
             .map(|index| (index % 251).to_le_bytes()[0])
@@ -179,7 +213,7 @@ mod tests {
         fill(&mut input, &bytes[..10]);
         assert!(input.take(len).is_none());
         let space = input.space();
-        assert_eq!(space.remaining_mut(), len - 10);
+        assert_eq!(space.remaining_mut(), len - 10 + HEADS);
         // A length alone sets aside no more than the reserve.
         assert!(space.get_ref().capacity() <= limits::RESERVE_AT_ONCE);
         fill(&mut input, &bytes[10..limits::RESERVE_AT_ONCE]);
