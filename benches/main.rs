@@ -23,6 +23,7 @@ mod object_map;
 mod osd_map;
 mod placement;
 mod requests;
+mod sockets;
 mod subject;
 
 use std::time::Duration;
@@ -47,5 +48,6 @@ criterion_group! {
         requests::measure,
         object_map::measure,
         nbd::measure,
+        sockets::measure,
 }
 criterion_main!(all);
