@@ -11,9 +11,9 @@
 //! when the older ones have been answered: whatever becomes of the order of operations, the later bytes
 //! win. Dirty ranges do not overlap each other, nor do ranges in flight.
 //!
-//! Data is copied in: payloads are mostly small slices of network buffers, and a slice keeps all of its
+//! Little data is copied in: it is mostly a small slice of a network buffer, and a slice keeps all of its
 //! buffer in memory, which could not be counted against a limit. In return, neighbours share one
-//! allocation, and what is written again is written in place.
+//! allocation, and what is written again is written in place. Much data is kept as it came.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,9 +41,56 @@ struct Place {
     offset: u64,
 }
 
+/// The bytes of a dirty range.
+#[derive(Debug)]
+enum Data {
+    Own(Vec<u8>),
+    /// As they came, because they are many.
+    Shared(Bytes),
+}
+
+impl Data {
+    fn of(bytes: Bytes, shared_from: usize) -> Self {
+        if bytes.len() < shared_from {
+            Self::Own(bytes.to_vec())
+        } else {
+            Self::Shared(bytes)
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn retained(&self) -> usize {
+        match self {
+            Self::Own(bytes) => bytes.capacity(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Own(bytes) => bytes.into(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The bytes, to be changed: copied if others may have them. Leaves none.
+    fn take(&mut self) -> Vec<u8> {
+        match std::mem::replace(self, Self::Own(Vec::new())) {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes.to_vec(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Dirty<B> {
-    data: Vec<u8>,
+    data: Data,
     /// When it was put in, or zero if it is to be written out before all else.
     since: Duration,
     /// The number of the insertion that began it.
@@ -52,12 +99,12 @@ struct Dirty<B> {
 }
 
 impl<B> Dirty<B> {
-    const fn len(&self) -> u64 {
-        self.data.len() as u64
+    fn len(&self) -> u64 {
+        self.data.as_slice().len() as u64
     }
 
-    const fn retained(&self) -> u64 {
-        self.data.capacity() as u64 + OVERHEAD
+    fn retained(&self) -> u64 {
+        self.data.retained() as u64 + OVERHEAD
     }
 }
 
@@ -84,6 +131,8 @@ pub(super) type Overlay = SmallVec<[(u64, Bytes); 1]>;
 #[derive(Debug)]
 pub(super) struct Buffer<B> {
     object_size: u64,
+    /// From how many bytes on data is kept as it came.
+    shared_from: usize,
     dirty: BTreeMap<Place, Dirty<B>>,
     /// The dirty ranges by age.
     by_age: BTreeSet<(Duration, Place)>,
@@ -98,6 +147,7 @@ impl<B: Batch> Buffer<B> {
     pub(super) const fn new(object_size: u64) -> Self {
         Self {
             object_size,
+            shared_from: SHARED_FROM,
             dirty: BTreeMap::new(),
             by_age: BTreeSet::new(),
             in_flight: BTreeMap::new(),
@@ -149,7 +199,7 @@ impl<B: Batch> Buffer<B> {
         &mut self,
         object_no: u64,
         offset: u64,
-        data: &[u8],
+        data: Bytes,
         now: Duration,
         batch: &Arc<B>,
     ) {
@@ -158,12 +208,13 @@ impl<B: Batch> Buffer<B> {
             return;
         }
         let place = Place { object_no, offset };
-        if self.join(place, data, batch) {
+        let end = offset + data.len() as u64;
+        if data.len() < self.shared_from && self.join(place, &data, batch) {
             return;
         }
-        self.cut(object_no, offset, offset + data.len() as u64);
+        self.cut(object_no, offset, end);
         let dirty = Dirty {
-            data: data.to_vec(),
+            data: Data::of(data, self.shared_from),
             since: now,
             stamp: self.last_stamp,
             batch: Arc::clone(batch),
@@ -183,13 +234,20 @@ impl<B: Batch> Buffer<B> {
             return false;
         }
         let at = usize::try_from(at).unwrap_or(usize::MAX);
-        if let Some(inside) = dirty.data.get_mut(at..at.saturating_add(data.len())) {
-            inside.copy_from_slice(data);
+        let (start, old_end) = (before.offset, before.offset + dirty.len());
+        if end <= old_end {
+            let old_retained = dirty.data.retained();
+            let mut bytes = dirty.data.take();
+            if let Some(inside) = bytes.get_mut(at..at.saturating_add(data.len())) {
+                inside.copy_from_slice(data);
+            }
+            dirty.data = Data::Own(bytes);
+            let retained = dirty.data.retained();
+            self.note_retained(old_retained, retained);
             return true;
         }
-        let (start, old_end) = (before.offset, before.offset + dirty.len());
         let new_len = at + data.len();
-        if new_len > RANGE_LIMIT {
+        if new_len > RANGE_LIMIT || matches!(dirty.data, Data::Shared(_)) {
             return false;
         }
         self.cut(place.object_no, old_end, end);
@@ -199,17 +257,25 @@ impl<B: Batch> Buffer<B> {
         }) else {
             return false;
         };
-        let old_capacity = dirty.data.capacity();
-        dirty.data.truncate(at);
+        let mut bytes = dirty.data.take();
+        let old_capacity = bytes.capacity();
+        bytes.truncate(at);
         let wanted = new_len.max((old_capacity * 2).min(RANGE_LIMIT));
         if new_len > old_capacity {
-            dirty.data.reserve_exact(wanted - dirty.data.len());
+            bytes.reserve_exact(wanted - bytes.len());
         }
-        dirty.data.extend_from_slice(data);
-        let grown = dirty.data.capacity() - old_capacity;
-        self.dirty_retained += grown as u64;
+        bytes.extend_from_slice(data);
+        let capacity = bytes.capacity();
+        dirty.data = Data::Own(bytes);
+        self.note_retained(old_capacity, capacity);
         self.bytes += end - old_end;
         true
+    }
+
+    /// The bytes of a dirty range take another amount of memory than before.
+    fn note_retained(&mut self, before: usize, now: usize) {
+        self.dirty_retained -= before as u64;
+        self.dirty_retained += now as u64;
     }
 
     /// The dirty range that begins at a place or before it, in the same object.
@@ -226,13 +292,18 @@ impl<B: Batch> Buffer<B> {
             && before.offset + dirty.len() > from
         {
             let keep = usize::try_from(from - before.offset).unwrap_or(usize::MAX);
-            let rest = dirty.data.split_off(keep);
+            let old_retained = dirty.data.retained();
+            let mut bytes = dirty.data.take();
+            let rest = bytes.split_off(keep.min(bytes.len()));
+            dirty.data = Data::Own(bytes);
+            let retained = dirty.data.retained();
             let (since, stamp, batch) = (dirty.since, dirty.stamp, Arc::clone(&dirty.batch));
+            self.note_retained(old_retained, retained);
             self.bytes -= rest.len() as u64;
             let skip = usize::try_from(to - from).unwrap_or(usize::MAX);
             if let Some(behind) = rest.get(skip..).filter(|behind| !behind.is_empty()) {
                 let dirty = Dirty {
-                    data: behind.to_vec(),
+                    data: Data::Own(behind.to_vec()),
                     since,
                     stamp,
                     batch,
@@ -247,7 +318,8 @@ impl<B: Batch> Buffer<B> {
             let end = start.offset + dirty.len();
             if end > to {
                 let keep = usize::try_from(end - to).unwrap_or(usize::MAX);
-                dirty.data = dirty.data.split_off(dirty.data.len().saturating_sub(keep));
+                let mut bytes = dirty.data.take();
+                dirty.data = Data::Own(bytes.split_off(bytes.len().saturating_sub(keep)));
                 self.add(place(to), dirty);
             }
         }
@@ -338,8 +410,13 @@ impl<B: Batch> Buffer<B> {
             };
             let (start, end) = (place.offset.max(from), (place.offset + dirty.len()).min(to));
             self.overlay_in_flight(object_no, next, start, &mut overlay);
-            if let Some(data) = part(&dirty.data, start - place.offset, end - place.offset) {
-                overlay.push((start, Bytes::copy_from_slice(data)));
+            let bytes = dirty.data.as_slice();
+            if let Some(part) = part(bytes, start - place.offset, end - place.offset) {
+                let bytes = match &dirty.data {
+                    Data::Own(_) => Bytes::copy_from_slice(part),
+                    Data::Shared(bytes) => bytes.slice_ref(part),
+                };
+                overlay.push((start, bytes));
             }
             next = end;
         }
@@ -417,7 +494,7 @@ impl<B: Batch> Buffer<B> {
 
     fn send(&mut self, place: Place, dirty: Dirty<B>) -> Bytes {
         let retained = dirty.retained();
-        let data = Bytes::from(dirty.data);
+        let data = dirty.data.into_bytes();
         self.in_flight_retained += retained;
         self.bytes += data.len() as u64;
         let sent = InFlight {
@@ -445,13 +522,13 @@ impl<B: Batch> Buffer<B> {
             };
             let end = offset + data.len() as u64;
             for (from, to) in self.clean_parts(out.object_no, *offset, end) {
-                if let Some(data) = part(data, from - offset, to - offset) {
+                if let Some(part) = part(data, from - offset, to - offset) {
                     let place = Place {
                         object_no: out.object_no,
                         offset: from,
                     };
                     let dirty = Dirty {
-                        data: data.to_vec(),
+                        data: Data::of(data.slice_ref(part), self.shared_from),
                         since: now,
                         stamp: sent.stamp,
                         batch: Arc::clone(&out.batch),
@@ -514,6 +591,9 @@ fn part(data: &[u8], from: u64, to: u64) -> Option<&[u8]> {
 
 /// What a range takes beside its bytes: its places in two trees, and what allocators add. An estimate.
 pub(super) const OVERHEAD: u64 = 192;
+/// From how many bytes on data is kept as it came. If it came from a socket, its buffer has little else:
+/// payloads of that length have buffers of their own.
+const SHARED_FROM: usize = 32 << 10;
 /// How long a range may become, in bytes, by writes that continue it. What grows is copied, and may take
 /// twice its length meanwhile.
 const RANGE_LIMIT: usize = 128 << 10;

@@ -7,6 +7,8 @@ use super::*;
 
 const OBJECT: u64 = 64;
 const OBJECTS: u64 = 3;
+/// From how many bytes on data is kept as it came.
+const SHARED: usize = 16;
 
 #[derive(Debug)]
 struct Number(u64);
@@ -95,7 +97,7 @@ fn range() -> impl Strategy<Value = (u64, u64)> {
 fn step() -> impl Strategy<Value = Step> {
     let object_no = 0..OBJECTS;
     prop_oneof![
-        6 => (object_no.clone(), 0..OBJECT, 1u64..24, any::<bool>()).prop_map(
+        6 => (object_no.clone(), 0..OBJECT, 1u64..32, any::<bool>()).prop_map(
             |(object_no, offset, len, is_old)| {
                 let len = len.min(OBJECT - offset);
                 Step::Write { object_no, offset, len, is_old }
@@ -123,7 +125,7 @@ fn take<T>(items: &mut Vec<T>, which: usize) -> Option<T> {
 fn check(buffer: &Buffer<Number>) {
     let mut end = None;
     for (place, dirty) in &buffer.dirty {
-        assert!(!dirty.data.is_empty());
+        assert!(!dirty.data.as_slice().is_empty());
         assert!(end.is_none_or(|end| end <= (place.object_no, place.offset)));
         end = Some((place.object_no, place.offset + dirty.len()));
         assert!(buffer.by_age.contains(&(dirty.since, *place)));
@@ -150,7 +152,10 @@ proptest! {
 
     #[test]
     fn the_buffer_and_the_objects_together_are_what_was_written(steps in vec(step(), 1..80)) {
-        let mut buffer = Buffer::new(OBJECT);
+        let mut buffer = Buffer {
+            shared_from: SHARED,
+            ..Buffer::new(OBJECT)
+        };
         let (mut model, mut objects) = (Objects::new(), Objects::new());
         let mut sent: Vec<WriteOut<Number>> = Vec::new();
         let (mut now, mut byte, mut generation) = (1, 0u8, 1);
@@ -167,8 +172,8 @@ proptest! {
                     byte = byte % 250 + 1;
                     let data = vec![byte; at(len)];
                     let batch = if is_old { &old } else { &current };
-                    buffer.insert(object_no, offset, &data, Duration::from_secs(now), batch);
                     model.write(object_no, offset, &data);
+                    buffer.insert(object_no, offset, data.into(), Duration::from_secs(now), batch);
                     // Whoever waits for a batch waits for all that is put in with it.
                     let place = Place { object_no, offset };
                     let (_, dirty) = buffer.before_mut(place).unwrap();
@@ -240,6 +245,10 @@ proptest! {
     }
 }
 
+fn filled(byte: u8, len: usize) -> Bytes {
+    vec![byte; len].into()
+}
+
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -249,10 +258,10 @@ fn neighbours_in_an_object_go_in_one_operation() {
     let mut buffer = Buffer::new(1 << 22);
     let batch = batch(1);
     for block in 0..256u64 {
-        buffer.insert(7, block * 4096, &[1; 4096], secs(block), &batch);
+        buffer.insert(7, block * 4096, filled(1, 4096), secs(block), &batch);
     }
-    buffer.insert(7, 3 << 20, &[2; 512], secs(1), &batch);
-    buffer.insert(8, 0, &[3; 512], secs(0), &batch);
+    buffer.insert(7, 3 << 20, filled(2, 512), secs(1), &batch);
+    buffer.insert(8, 0, filled(3, 512), secs(0), &batch);
     assert!(buffer.next_write_out(|since| since < secs(0)).is_none());
     let first = buffer.next_write_out(|since| since <= secs(0)).unwrap();
     assert_eq!((first.object_no, first.len()), (7, (1 << 20) + 512));
@@ -266,10 +275,10 @@ fn neighbours_in_an_object_go_in_one_operation() {
 fn rewriting_takes_no_more_memory() {
     let mut buffer = Buffer::new(1 << 22);
     let batch = batch(1);
-    buffer.insert(0, 0, &[1; 8192], secs(1), &batch);
+    buffer.insert(0, 0, filled(1, 8192), secs(1), &batch);
     let retained = buffer.retained();
     for round in 0..100 {
-        buffer.insert(0, 4096, &[round; 4096], secs(2), &batch);
+        buffer.insert(0, 4096, filled(round, 4096), secs(2), &batch);
     }
     assert_eq!((buffer.retained(), buffer.bytes()), (retained, 8192));
     assert_eq!(buffer.oldest(), Some(secs(1)));
@@ -279,15 +288,15 @@ fn rewriting_takes_no_more_memory() {
 fn what_is_demanded_goes_first_and_is_known_to_be_gone() {
     let mut buffer = Buffer::new(1 << 22);
     let batch = batch(1);
-    buffer.insert(1, 0, &[1; 512], secs(1), &batch);
-    buffer.insert(2, 0, &[1; 512], secs(2), &batch);
+    buffer.insert(1, 0, filled(1, 512), secs(1), &batch);
+    buffer.insert(2, 0, filled(1, 512), secs(2), &batch);
     let stamp = buffer.last_stamp();
     buffer.demand(2, 100, 200);
     let out = buffer.next_write_out(|since| since.is_zero()).unwrap();
     assert_eq!(out.object_no, 2);
     assert!(buffer.next_write_out(|since| since.is_zero()).is_none());
     // What comes later is not waited for.
-    buffer.insert(2, 50, &[2; 512], secs(3), &batch);
+    buffer.insert(2, 50, filled(2, 512), secs(3), &batch);
     assert!(buffer.holds(2, 100, 200, stamp));
     buffer.completed(&out);
     assert!(!buffer.holds(2, 100, 200, stamp));
@@ -295,4 +304,39 @@ fn what_is_demanded_goes_first_and_is_known_to_be_gone() {
     assert!(buffer.holds_any(stamp));
     assert_eq!(buffer.drop_dirty(), 1024);
     assert!(buffer.is_empty());
+}
+
+#[test]
+fn much_data_is_kept_as_it_came() {
+    let mut buffer = Buffer::new(1 << 22);
+    let batch = batch(1);
+    let data = filled(1, 1 << 20);
+    buffer.insert(0, 0, data.clone(), secs(1), &batch);
+    let overlay = buffer.overlay(0, 4096, 8192);
+    assert_eq!(overlay[0].1.as_ptr(), data[4096..].as_ptr());
+    // As is the next to it, and what writes over all of it.
+    let next = filled(2, SHARED_FROM);
+    buffer.insert(0, 1 << 20, next.clone(), secs(1), &batch);
+    let over = filled(3, 1 << 20);
+    buffer.insert(0, 0, over.clone(), secs(1), &batch);
+    let out = buffer.next_write_out(|_| true).unwrap();
+    let sent: Vec<_> = out.pieces.iter().map(|(_, data)| data.as_ptr()).collect();
+    assert_eq!(sent, [over.as_ptr(), next.as_ptr()]);
+}
+
+#[test]
+fn what_others_have_is_not_written_over() {
+    let mut buffer = Buffer::new(1 << 22);
+    let batch = batch(1);
+    let data = filled(1, SHARED_FROM);
+    buffer.insert(0, 0, data.clone(), secs(1), &batch);
+    let retained = buffer.retained();
+    buffer.insert(0, 512, filled(2, 512), secs(2), &batch);
+    assert_eq!(buffer.retained(), retained);
+    check(&buffer);
+    assert_eq!(data, filled(1, SHARED_FROM));
+    let [(0, read)] = &buffer.overlay(0, 0, 1024)[..] else {
+        panic!("one range");
+    };
+    assert_eq!(read[..], [[1; 512], [2; 512]].concat());
 }

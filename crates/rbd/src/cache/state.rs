@@ -162,3 +162,72 @@ pub(super) fn is_final(error: &Error) -> bool {
             )
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State::new(4 << 20, true)
+    }
+
+    fn failure(name: &str) -> Error {
+        Error::LockLost {
+            image: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_lost_first_is_what_everybody_is_told() {
+        let mut state = state();
+        assert!(state.check_lost().is_ok());
+        state.lose("rbd/a", 10, &failure("first"));
+        state.lose("rbd/a", 99, &failure("second"));
+        let lost = state.check_lost().unwrap_err();
+        assert!(
+            matches!(&lost, Error::WritesLost { bytes: 10, reason, .. } if reason.contains("first")),
+            "{lost}"
+        );
+        assert_eq!(lost.errno(), failure("first").errno());
+        // Also those who came after it.
+        assert!(state.trouble_since(state.failures).is_some());
+    }
+
+    #[test]
+    fn failures_are_told_to_those_who_waited_then() {
+        let mut state = state();
+        let before = state.failures;
+        assert!(state.trouble_since(before).is_none());
+        state.failures += 1;
+        state.failure = Some(failure("now"));
+        assert!(
+            matches!(state.trouble_since(before), Some(Error::LockLost { image }) if image == "now")
+        );
+        assert!(state.trouble_since(state.failures).is_none());
+    }
+
+    #[test]
+    fn nothing_is_tried_again_when_nobody_could_be_told() {
+        assert!(!state().is_hopeless());
+        let mut abandoned = state();
+        abandoned.is_abandoned = true;
+        assert!(abandoned.is_hopeless());
+        let mut last = state();
+        last.is_last_attempt = true;
+        assert!(last.is_hopeless());
+        let mut lost = state();
+        lost.lose("rbd/a", 1, &failure("gone"));
+        assert!(lost.is_hopeless());
+    }
+
+    #[test]
+    fn some_errors_are_final() {
+        assert!(is_final(&failure("gone")));
+        assert!(is_final(&Error::Rados(rados::Error::ShutDown)));
+        let busy = Error::WritesUnfinished {
+            image: "rbd/a".to_owned(),
+            limit: Duration::from_secs(1),
+        };
+        assert!(!is_final(&busy));
+    }
+}

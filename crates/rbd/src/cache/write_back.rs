@@ -201,7 +201,7 @@ impl WriteBack {
         for extent in extents {
             for (offset, slice) in slices(extent, data) {
                 let buffer = &mut state.buffer;
-                buffer.insert(extent.object_no, offset, &slice, now, &batch);
+                buffer.insert(extent.object_no, offset, slice, now, &batch);
             }
         }
         self.balance(&mut state);
