@@ -97,26 +97,13 @@ fn write_comparisons<'a>(
     let comparisons: Vec<_> = comparisons.collect();
     writeln!(
         text,
-        "| cell | on | IOPS | CPU per I/O | mean latency | p99 | RSS peak |\n|---|---|---|---|---|---|---|"
+        "| cell | on | compared with | IOPS | CPU per I/O | mean latency | p99 | RSS peak |\n|---|---|---|---|---|---|---|---|"
     )?;
     for comparison in &comparisons {
-        write!(text, "| {} |", name(comparison))?;
-        write!(text, " {} |", comparison.cell.place)?;
-        for metric in [
-            Metric::Iops,
-            Metric::Cpu,
-            Metric::Mean,
-            Metric::P99,
-            Metric::Rss,
-        ] {
-            let ratio = comparison.ratio(metric);
-            write!(
-                text,
-                " {} |",
-                ratio.map_or_else(String::new, |ratio| show_ratio(&ratio))
-            )?;
+        let others = std::iter::once(&comparison.theirs).chain(&comparison.others);
+        for other in others.filter(|other| !other.turns.is_empty()) {
+            write_ratios(comparison, other, text)?;
         }
-        writeln!(text)?;
     }
     writeln!(
         text,
@@ -137,6 +124,26 @@ fn write_comparisons<'a>(
         }
     }
     Ok(())
+}
+
+fn write_ratios(comparison: &Comparison, other: &Side, text: &mut String) -> std::fmt::Result {
+    let place = comparison.cell.place;
+    write!(text, "| {} | {place} | {} |", name(comparison), other.name)?;
+    for metric in [
+        Metric::Iops,
+        Metric::Cpu,
+        Metric::Mean,
+        Metric::P99,
+        Metric::Rss,
+    ] {
+        let ratio = comparison.ratio_to(other, metric);
+        write!(
+            text,
+            " {} |",
+            ratio.map_or_else(String::new, |ratio| show_ratio(&ratio))
+        )?;
+    }
+    writeln!(text)
 }
 
 fn name(comparison: &Comparison) -> String {

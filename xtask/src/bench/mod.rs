@@ -391,7 +391,7 @@ impl Bench<'_> {
             None => vec![
                 ours,
                 ("rbd bench", Tool::Rbd),
-                ("fio, librbd", Tool::FioLibrbd),
+                (targets::FIO, Tool::FioLibrbd),
             ],
         }
     }

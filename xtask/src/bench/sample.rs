@@ -185,7 +185,12 @@ impl Side {
 impl Comparison {
     /// Of ours to theirs.
     pub(super) fn ratio(&self, metric: Metric) -> Option<Ratio> {
-        let pairs = self.ours.turns.iter().zip(&self.theirs.turns);
+        self.ratio_to(&self.theirs, metric)
+    }
+
+    /// Of ours to one of those that it was compared with.
+    pub(super) fn ratio_to(&self, side: &Side, metric: Metric) -> Option<Ratio> {
+        let pairs = self.ours.turns.iter().zip(&side.turns);
         Ratio::of_pairs(
             pairs.filter_map(|(ours, theirs)| Some((metric.of(ours)?, metric.of(theirs)?))),
         )

@@ -20,6 +20,8 @@ enum Measure {
         /// Names of loads.
         loads: &'static [&'static str],
         metric: Metric,
+        /// The program compared with, if it is not the main one.
+        other: Option<&'static str>,
     },
     /// Ours to theirs, wherever it was measured.
     RatioEverywhere { subject: Subject, metric: Metric },
@@ -71,11 +73,7 @@ impl Target {
         }
         let mut ratios: Vec<(Ratio, &Comparison)> = Vec::new();
         for comparison in self.comparisons(run) {
-            ratios.extend(
-                comparison
-                    .ratio(self.metric())
-                    .map(|ratio| (ratio, comparison)),
-            );
+            ratios.extend(self.ratio(comparison).map(|ratio| (ratio, comparison)));
         }
         ratios.sort_by(|(a, _), (b, _)| self.bound.compare(a.median, b.median));
         let Some((worst, comparison)) = ratios.last() else {
@@ -108,6 +106,23 @@ impl Target {
             })
     }
 
+    fn ratio(&self, comparison: &Comparison) -> Option<Ratio> {
+        match &self.measure {
+            Measure::Ratio {
+                metric,
+                other: Some(other),
+                ..
+            } => {
+                let mut others = comparison.others.iter();
+                comparison.ratio_to(others.find(|side| side.name == *other)?, *metric)
+            }
+            Measure::Ratio { metric, .. } | Measure::RatioEverywhere { metric, .. } => {
+                comparison.ratio(*metric)
+            }
+            Measure::Figure(..) => None,
+        }
+    }
+
     /// Whether every cell that it names was measured.
     fn is_complete(&self, run: &Run) -> bool {
         let Measure::Ratio { loads, .. } = &self.measure else {
@@ -118,13 +133,6 @@ impl Target {
                 .any(|comparison| comparison.cell.load.to_string() == *load)
         };
         loads.iter().all(is_there)
-    }
-
-    fn metric(&self) -> Metric {
-        match self.measure {
-            Measure::Ratio { metric, .. } | Measure::RatioEverywhere { metric, .. } => metric,
-            Measure::Figure(..) => Metric::Iops,
-        }
     }
 
     fn wanted(&self) -> String {
@@ -218,6 +226,7 @@ const fn ratio(
         protection,
         loads,
         metric,
+        other: None,
     };
     Target {
         what,
@@ -232,12 +241,34 @@ const fn secure(what: &'static str, subject: Subject, loads: &'static [&'static 
         protection: Protection::Secure,
         loads,
         metric: Metric::Cpu,
+        other: None,
     };
     let bound = Bound::AtMost(0.5);
     Target {
         what,
         measure,
         bound,
+    }
+}
+
+/// What the library's processor time is to be, compared with that of fio, which has librbd in it.
+const fn to_fio(
+    what: &'static str,
+    protection: Protection,
+    loads: &'static [&'static str],
+    bound: f64,
+) -> Target {
+    let measure = Measure::Ratio {
+        subject: Subject::Library,
+        protection,
+        loads,
+        metric: Metric::Cpu,
+        other: Some(FIO),
+    };
+    Target {
+        what,
+        measure,
+        bound: Bound::AtMost(bound),
     }
 }
 
@@ -270,6 +301,9 @@ const LOADED: &[&str] = &[
 ];
 const MIB: f64 = 1_048_576.0;
 
+/// What the library is compared with beside `rbd bench`.
+pub(super) const FIO: &str = "fio, librbd";
+
 /// The names of figures.
 pub(super) const IDLE_RSS: &str = "idle RSS of orbd serve, bytes";
 pub(super) const FIRST_BYTE: &str = "start of orbd serve to first byte, seconds";
@@ -279,6 +313,7 @@ pub(super) const BINARY: &str = "static release binary, bytes";
 pub(super) const TARGETS: &[Target] = {
     use Bound::{AtLeast, AtMost};
     use Metric::{Cpu, Iops, Mean, P99, Rss};
+    use Protection::{Crc, Secure};
     use Subject::{CachedLibrary, CachedServer, Growth, Library, Server};
     &[
         ratio(
@@ -375,6 +410,36 @@ pub(super) const TARGETS: &[Target] = {
             AtMost(0.5),
         ),
         secure("library: CPU per byte, 4 MiB, secure mode", Library, LARGE),
+        to_fio(
+            "library: CPU per I/O, 4 KiB random, depth 32, to fio",
+            Crc,
+            SMALL_DEEP,
+            0.25,
+        ),
+        to_fio(
+            "library: CPU per I/O, 4 KiB random, depth 1, to fio",
+            Crc,
+            SMALL_ALONE,
+            0.35,
+        ),
+        to_fio(
+            "library: CPU per I/O, 64 KiB random, depth 32, to fio",
+            Crc,
+            MIDDLE,
+            0.35,
+        ),
+        to_fio(
+            "library: CPU per I/O, 4 MiB sequential, depth 32, to fio",
+            Crc,
+            LARGE,
+            0.5,
+        ),
+        to_fio(
+            "library: CPU per byte, 4 MiB, secure mode, to fio",
+            Secure,
+            LARGE,
+            0.5,
+        ),
         ratio(
             "library: IOPS, 4 KiB random, depth 32",
             Library,
@@ -486,6 +551,27 @@ mod tests {
         let half = run(&[("4k:randread:32", 0.1)]);
         assert_eq!(target.outcome(&half).is_met, Some(false));
         assert_eq!(target.outcome(&run(&[("4k:read:32", 0.1)])).is_met, None);
+    }
+
+    #[test]
+    fn programs_beside_are_looked_up_by_their_names() {
+        let target = TARGETS
+            .iter()
+            .find(|it| it.what == "library: CPU per I/O, 4 KiB random, depth 1, to fio");
+        let mut run = run(&[("4k:randread:1", 1.0), ("4k:randwrite:1", 1.0)]);
+        let mut outcome = |name: &str, cpu| {
+            for comparison in &mut run.comparisons {
+                comparison.subject = Subject::Library;
+                comparison.others = vec![Side {
+                    name: name.to_owned(),
+                    ..side(&[cpu; 3])
+                }];
+            }
+            target.unwrap().outcome(&run).is_met
+        };
+        assert_eq!(outcome(FIO, 4.0), Some(true));
+        assert_eq!(outcome(FIO, 2.0), Some(false));
+        assert_eq!(outcome("another", 4.0), None);
     }
 
     #[test]
