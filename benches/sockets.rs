@@ -1,6 +1,6 @@
 //! What the kernel takes of a server's processor time to move payload between a client and an OSD on the
-//! same machine, by a relay that does nothing with it: no server can take less, as long as it has to see
-//! the bytes to check them.
+//! same machine, by a relay that does nothing with it: what a server takes that has the bytes copied to it
+//! and from it.
 //!
 //! This is processor time of the thread that relays, not time that passes.
 
